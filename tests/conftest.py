@@ -1,0 +1,31 @@
+"""Settings of every test: strict promotion, shapes checked, hypothesis reproducible in CI."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+# Annotated shapes are enforced in tests only; the hook must see the modules before they load.
+_hook = install_import_hook(["qlrjax", "pulpsim"], "beartype.beartype")
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.register_profile("local", deadline=None, max_examples=30)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The developers' reference data, which a user's machine does not have."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the developers' folder ../shared with scenes50 and the NICv2 orders")
+    return folder
