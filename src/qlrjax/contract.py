@@ -183,7 +183,7 @@ def _check_arrays(layer: IntegerLayer, name: str) -> None:
     }.get(layer.kind, (in_channels, out_channels))
     if layer.weight.shape != expected:
         raise ContractViolation(
-            f"{name}: weight has shape {tuple(layer.weight.shape)}, but kappa and pad_value ask for "
+            f"{name}: weight has shape {tuple(layer.weight.shape)}; kappa and pad_value ask for "
             f"{tuple(expected)}"
         )
     if layer.lam.shape != layer.kappa.shape:

@@ -63,7 +63,7 @@ def apply(stage: Stage, images: UInt8[Array, "n h w c"]) -> UInt8[Array, "n h2 w
     return images
 
 
-def trace(stage: Stage, images: UInt8[Array, "n h w c"]) -> list[UInt8[Array, "n ? ? ?"]]:
+def trace(stage: Stage, images: UInt8[Array, "n h w c"]) -> list[UInt8[Array, "n _ _ _"]]:
     """Every layer's output, in order."""
     outputs = []
     for layer in stage:
@@ -99,7 +99,7 @@ def _dot(x: UInt8[Array, "n h w c"], weight: Int8[Array, "c d"]) -> Int32[Array,
     acc = jax.lax.dot_general(
         signed, weight, (((3,), (0,)), ((), ())), preferred_element_type=jnp.int32
     )
-    return acc + 128 * jnp.sum(weight.astype(jnp.int32), axis=0)
+    return acc + jnp.broadcast_to(128 * jnp.sum(weight.astype(jnp.int32), axis=0), acc.shape)
 
 
 def _pad(layer: IntegerLayer, x: UInt8[Array, "n h w c"]) -> UInt8[Array, "n h3 w3 c"]:
@@ -135,7 +135,7 @@ def _depthwise(layer: IntegerLayer, x: UInt8[Array, "n h w c"]) -> Int32[Array, 
     weight = layer.weight.reshape(-1, layer.weight.shape[-1]).astype(jnp.int32)
     acc = None
     for tap, w in zip(_taps(layer, x), weight, strict=True):
-        term = tap.astype(jnp.int32) * w
+        term = tap.astype(jnp.int32) * jnp.broadcast_to(w, tap.shape)
         acc = term if acc is None else acc + term
     assert acc is not None
     return acc
