@@ -69,9 +69,9 @@ def requantize(
 
 
 def narrow(codes: UInt8[Array, "*s"], bits: int) -> UInt8[Array, "*s"]:
-    """8-bit codes to `bits` bits over the same range: round(code * (2**bits - 1) / 255), in integers.
+    """8-bit codes to `bits` bits over the same range: round(code * (2**bits - 1) / 255).
 
-    255 is odd, so no tie exists. 8 bits are returned as they are.
+    Integers only. 255 is odd, so no tie exists. 8 bits are returned as they are.
     """
     limit = code_max(bits)
     if bits == 8:
