@@ -1,0 +1,1 @@
+"""Continual learning on microcontrollers with quantized latent replays, in JAX."""

@@ -1,0 +1,1 @@
+"""Where images and the order of learning events come from."""

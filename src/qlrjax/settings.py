@@ -1,0 +1,172 @@
+"""All settings of a session in one frozen tree, read from and written to TOML."""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from qlrjax import replay
+from qlrjax.learner import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSettings:
+    """Where images come from and how they are cut into learning events.
+
+    Attributes:
+        data: "builtin" (Fashion-MNIST), a folder of photos, "core50:PATH", "folder:PATH",
+            "tfds:NAME" or "synthetic:...".
+        order: "auto"; "nicv2_79", "nicv2_196" or "nicv2_391" for CORe50's official orders; or
+            "generated" for the NICv2 rule with the session's seed.
+        run: Which official order, 0 to 9.
+        first_classes: Classes of the first event, where the order is generated.
+        pairs_per_event: (session, class) pairs of every later event, likewise.
+        test_sessions: Sessions never trained on; empty takes the data's own split.
+        sessions: Slices that a class is cut into, where the data has no sessions of its own.
+        reduced_test: Every 20th test image only (CORe50's reduced test set).
+        train_per_class: At most so many training images a class, built-in data only; 0 is all.
+        test_per_class: Likewise of the test set.
+        data_dir: Where tensorflow-datasets or a CORe50 cache lies; empty is their default.
+    """
+
+    data: str = "builtin"
+    order: Literal["auto", "nicv2_79", "nicv2_196", "nicv2_391", "generated"] = "auto"
+    run: int = 0
+    first_classes: int = 2
+    pairs_per_event: int = 1
+    test_sessions: tuple[int, ...] = ()
+    sessions: int = 4
+    reduced_test: bool = False
+    train_per_class: int = 0
+    test_per_class: int = 0
+    data_dir: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("first_classes", "pairs_per_event", "sessions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("train_per_class", "test_per_class"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 (all) or more")
+        if not 0 <= self.run <= 9:
+            raise ValueError(f"run is {self.run}; the official orders have runs 0 to 9")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One continual-learning session.
+
+    Attributes:
+        latent_layer: First trained layer, 0 to 27; below it the network is frozen.
+        replays: Latents the replay memory holds; 0 is plain fine-tuning.
+        bits: Width of a stored latent's codes, 1 to 8, or 32 for float32.
+        frozen: "int8" runs the frozen stage in integers, "float32" in floats (the baseline).
+        weights: "builtin" (ImageNet MobileNet-V1 1.0), "random:SEED[:WIDTH]", or a .h5 or .npz.
+        resolution: Side of the images, pixels.
+        seed: Of every random draw.
+        calibration_images: How many images of the first event set the integer ranges.
+        evaluate_every: Test after every so many events; the last event is always tested.
+        checkpoint_every: Save after every so many events; the last one is always saved.
+        stream: Images and events.
+        protocol: How an event is learned.
+    """
+
+    latent_layer: int = 27
+    replays: int = 500
+    bits: int = 8
+    frozen: Literal["int8", "float32"] = "int8"
+    weights: str = "builtin"
+    resolution: int = 128
+    seed: int = 0
+    calibration_images: int = 256
+    evaluate_every: int = 1
+    checkpoint_every: int = 1
+    stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
+    protocol: Protocol = dataclasses.field(default_factory=Protocol)
+
+    def __post_init__(self) -> None:
+        replay.check_bits(self.bits)
+        if self.replays < 0:
+            raise ValueError(f"replays is {self.replays}; it must be 0 or more")
+        for name in ("resolution", "calibration_images", "evaluate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.latent_layer <= 27:
+            raise ValueError(
+                f"latent layer {self.latent_layer} is out of range: MobileNet-V1 has layers 0 to "
+                "27; choose one of them"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}; it must be between 0 and 2**31 - 1")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Settings as plain nested dictionaries of TOML's and JSON's types."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def from_dict(values: dict[str, Any], cls: Any = Settings, where: str = "") -> Any:
+    """Inverse of `to_dict`; what is missing takes its default.
+
+    Raises:
+        ValueError: A key is unknown or a value has the wrong type; both are named.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    types = typing.get_type_hints(cls)
+    known: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise ValueError(
+                f"unknown setting {where + key!r}; known here: {', '.join(sorted(fields))}"
+            )
+        known[key] = _convert(types[key], value, where + key)
+    return cls(**known)
+
+
+def load(path: Path) -> Settings:
+    """Reads a TOML file.
+
+    Raises:
+        ValueError: The file is missing, is not TOML, or holds an impossible setting.
+    """
+    try:
+        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"settings file {path} is not TOML: {error}") from error
+
+
+def dump(settings: Settings) -> str:
+    """The settings as TOML text."""
+    return tomli_w.dumps(to_dict(settings))
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"setting {name!r} is a table of settings, not {value!r}")
+        return from_dict(value, kind, f"{name}.")
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices:
+            raise ValueError(f"setting {name!r} is {value!r}; choose one of {list(choices)}")
+        return value
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(type(entry) is int for entry in value):
+            raise ValueError(f"setting {name!r} is {value!r}; it takes a list of whole numbers")
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"setting {name!r} is {value!r}; it takes a value of type {_name(kind)}")
+    return value
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if not isinstance(kind, types.GenericAlias) else str(kind)

@@ -1,0 +1,81 @@
+"""The frozen stage of a run on disk: one .npz of arrays and JSON, nothing that can execute."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from qlrjax import contract, frozen
+from qlrjax.extractor import Extractor
+from qlrjax.network import Network
+from qlrjax.quantize import QuantizedStage
+
+_ARRAYS = ("weight", "kappa", "lam", "pad_value")
+_SIZE_LIMIT_BYTES = 256 * 2**20
+
+
+def dump(extractor: Extractor) -> bytes:
+    """The extractor without its network as the bytes of an .npz."""
+    stage = extractor.quantized.stage
+    arrays: dict[str, np.ndarray] = {}
+    rows = []
+    for index, layer in enumerate(stage):
+        arrays |= {f"{index}/{name}": np.asarray(getattr(layer, name)) for name in _ARRAYS}
+        rows.append({"kind": layer.kind, "stride": layer.stride, "padding": layer.padding,
+                     "shift": layer.shift, "bits": layer.bits})  # fmt: skip
+    for name, parameters in (extractor.parameters or {}).items():
+        arrays |= {f"float/{name}/{key}": np.asarray(value) for key, value in parameters.items()}
+    meta = {"latent_layer": extractor.latent_layer, "ranges": extractor.quantized.ranges,
+            "layers": rows, "float": extractor.parameters is not None}  # fmt: skip
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def load(path: Path, network: Network) -> Extractor:
+    """Reads what `dump` wrote.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
+    """
+    try:
+        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+            raise ValueError(f"{path} is larger than any frozen stage; it is not one of ours")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays["meta"].tobytes())
+        stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
+        parameters = _float_parameters(arrays) if meta["float"] else None
+        quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
+        latent_layer = int(meta["latent_layer"])
+    except (OSError, KeyError, TypeError, EOFError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"the frozen stage {path} cannot be read ({error}); start the run anew"
+        ) from error
+    contract.check_stage(stage, in_shape=(*network.in_hw, 3))
+    return Extractor(network, latent_layer, quantized, parameters)
+
+
+def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> frozen.IntegerLayer:
+    (top, bottom), (left, right) = row["padding"]
+    return frozen.IntegerLayer(
+        **{name: jnp.asarray(arrays[f"{index}/{name}"]) for name in _ARRAYS},
+        kind=row["kind"],
+        stride=row["stride"],
+        padding=((top, bottom), (left, right)),
+        shift=row["shift"],
+        bits=row["bits"],
+    )
+
+
+def _float_parameters(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    parameters: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        if name.startswith("float/"):
+            layer, _, key = name.removeprefix("float/").rpartition("/")
+            parameters.setdefault(layer, {})[key] = value
+    return parameters
