@@ -28,9 +28,8 @@ def logits(
         batch = latents[start : start + _BATCH]
         padding = ((0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0))
         values = _logits(
-            network, latent_layer, params, state.training.statistics,
+            network, latent_layer, state.memory.latent_max, params, state.training.statistics,
             jnp.asarray(np.pad(batch, padding)),
-            jnp.asarray(state.memory.latent_max, jnp.float32),
         )  # fmt: skip
         outputs.append(np.asarray(values)[: len(batch)])
     return np.concatenate(outputs)
@@ -45,16 +44,14 @@ def class_accuracy(
     return np.divide(right, counts, out=np.full(classes, np.nan, np.float32), where=counts > 0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _logits(
     network: Network,
     latent_layer: int,
+    latent_max: float,
     params: adaptive.Params,
     statistics: adaptive.Statistics,
     latents: replay.Latents,
-    latent_max: Float32[Array, ""],
 ) -> Float32[Array, "n classes"]:
-    values = latents.astype(jnp.float32)
-    if latents.dtype == jnp.uint8:
-        values = values * (latent_max / 255)
+    values = replay.decode_codes(latents, latent_max)
     return adaptive.forward(network, latent_layer, params, statistics, values)[0]

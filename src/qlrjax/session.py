@@ -1,0 +1,273 @@
+"""A continual-learning session: events in, learned one by one, an accuracy matrix out."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from qlrjax import adaptive, evaluate, learner, quantize, replay, weights
+from qlrjax.extractor import Extractor
+from qlrjax.floating import Parameters
+from qlrjax.learner import LearnerState
+from qlrjax.network import Network
+from qlrjax.settings import Settings
+from qlrjax.streams.open import open_stream
+from qlrjax.streams.stream import Stream
+
+_LATENT_CACHE_BYTES = 512 * 2**20
+
+Progress = Callable[[str, int, int], None]
+Record = dict[str, Any]
+
+
+@flax.struct.dataclass
+class SessionState:
+    """All that a checkpoint must hold; nothing else influences the future.
+
+    Attributes:
+        learner: See `learner`.
+        position: Events of the stream that were learned.
+        accuracy: float32[events, classes], see `metrics`.
+        introduced: int32[classes], the event that first brought the class; the number of events
+            where none has.
+    """
+
+    learner: LearnerState
+    position: Int32[Array, ""]
+    accuracy: Float32[Array, "events classes"]
+    introduced: Int32[Array, " classes"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a session works on; it never changes while events are learned.
+
+    Attributes:
+        settings: All settings.
+        stream: Images and events.
+        network: The layer table.
+        parameters: Pretrained float parameters by layer name.
+        extractor: The frozen stage.
+        test_latents: Latents of the stream's test images.
+        cache: Latents by event, filled as events are read while there is room.
+    """
+
+    settings: Settings
+    stream: Stream
+    network: Network
+    parameters: Parameters
+    extractor: Extractor
+    test_latents: np.ndarray
+    cache: dict[int, np.ndarray]
+
+    @property
+    def events(self) -> int:
+        """Events of the stream."""
+        return len(self.stream.events)
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        """int32 labels of the test images."""
+        return self.stream.source.labels[self.stream.test]
+
+
+def prepare(
+    settings: Settings, extractor: Extractor | None = None, on_progress: Progress | None = None
+) -> Session:
+    """Opens the data and the weights, builds the frozen stage, extracts the test latents.
+
+    Args:
+        settings: All settings.
+        extractor: The frozen stage of an earlier part of the run; without it, one is calibrated on
+            the first event's images.
+        on_progress: Called with (what, done, total).
+
+    Raises:
+        ValueError: A setting, the data or the weights are not usable; the sentence says which.
+    """
+    stream = open_stream(settings.stream, settings.resolution, settings.seed)
+    classes = len(stream.source.class_names)
+    network, parameters = weights.load(settings.weights, classes, settings.resolution)
+    network.check_latent_layer(settings.latent_layer)
+    if extractor is None:
+        extractor = build_extractor(settings, network, parameters, stream)
+    latents = extract(extractor, stream, stream.test, "test images", on_progress)
+    return Session(settings, stream, network, parameters, extractor, latents, {})
+
+
+def build_extractor(
+    settings: Settings, network: Network, parameters: Parameters, stream: Stream
+) -> Extractor:
+    """The frozen stage, its ranges calibrated on images spread over the first event."""
+    first = stream.events[0]
+    count = min(settings.calibration_images, len(first))
+    chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)]
+    images = stream.source.read(chosen)
+    layer = settings.latent_layer
+    if settings.frozen == "int8":
+        quantized = quantize.quantize(network, parameters, images, layer)
+        return Extractor(network, layer, quantized, None)
+    ranges = quantize.calibrate(network, parameters, images, layer)
+    below = {row.name: parameters[row.name] for row in network.frozen(layer)}
+    return Extractor(network, layer, quantize.QuantizedStage((), ranges), below)
+
+
+def start(session: Session) -> SessionState:
+    """The state before the first event."""
+    settings, network = session.settings, session.network
+    params, statistics = adaptive.init(network, session.parameters, settings.latent_layer)
+    memory = replay.init(
+        settings.replays, network.latent_shape(settings.latent_layer), settings.bits,
+        session.extractor.latent_max,
+    )  # fmt: skip
+    classes = network.classes
+    return SessionState(
+        learner=learner.init(
+            network, settings.latent_layer, settings.protocol, params, statistics, memory
+        ),
+        position=jnp.zeros((), jnp.int32),
+        accuracy=jnp.full((session.events, classes), jnp.nan, jnp.float32),
+        introduced=jnp.full((classes,), session.events, jnp.int32),
+    )
+
+
+def learn_next(
+    session: Session, state: SessionState, on_progress: Progress | None = None
+) -> tuple[SessionState, Record]:
+    """Learns the next event of the stream and tests, if it is time to.
+
+    Args:
+        session: What to work on.
+        state: Consumed: do not use it afterwards.
+        on_progress: See `prepare`.
+
+    Returns:
+        The new state and a record of plain JSON values; shares are of 1.
+    """
+    settings, event = session.settings, int(state.position)
+    latents = _event_latents(session, event, on_progress)
+    labels = session.stream.source.labels[session.stream.events[event]]
+    changed, losses = learner.learn_event(
+        session.network, settings.latent_layer, settings.protocol, state.learner,
+        jnp.asarray(latents), labels, event=int(state.learner.event), seed=settings.seed,
+        pad_to=_rows(session, event),
+    )  # fmt: skip
+    present = np.unique(labels)
+    introduced = np.asarray(state.introduced)
+    introduced = np.where(
+        np.isin(np.arange(introduced.size), present), np.minimum(introduced, event), introduced
+    )
+    state = SessionState(
+        learner=changed,
+        position=jnp.asarray(event + 1, jnp.int32),
+        accuracy=state.accuracy,
+        introduced=jnp.asarray(introduced.astype(np.int32)),
+    )
+    losses = np.asarray(losses)
+    record: Record = {
+        "event": event,
+        "classes": [session.stream.source.class_names[label] for label in present],
+        "new_classes": int((introduced == event).sum()),
+        "images": len(labels),
+        "minibatches": len(losses),
+        "loss_first": float(losses[0]),
+        "loss_last": float(losses[-1]),
+        "replays_filled": int(changed.memory.filled),
+        "replay_bytes": changed.memory.bytes,
+    }
+    if not np.isfinite(losses).all():
+        raise FloatingPointError(
+            f"event {event}: the loss is not finite; lower the learning rate "
+            f"(now {settings.protocol.learning_rate:g})"
+        )
+    if (event + 1) % settings.evaluate_every == 0 or event + 1 == session.events:
+        state, accuracy = test(session, state, event)
+        record |= accuracy
+    return state, record
+
+
+def test(session: Session, state: SessionState, event: int) -> tuple[SessionState, Record]:
+    """Fills row `event` of the accuracy matrix and returns what a log line says of it."""
+    predicted = predict(session, state, session.test_latents).argmax(axis=1)
+    labels = session.test_labels
+    row = evaluate.class_accuracy(predicted, labels, session.network.classes)
+    seen = (np.asarray(state.introduced) <= event) & ~np.isnan(row)
+    record = {
+        "accuracy": float(np.mean(predicted == labels)),
+        "seen_accuracy": float(row[seen].mean()) if seen.any() else 0.0,
+        "class_accuracy": [None if np.isnan(value) else float(value) for value in row],
+    }
+    filled = state.accuracy.at[event].set(jnp.asarray(row))
+    return state.replace(accuracy=filled), record
+
+
+def predict(
+    session: Session, state: SessionState, latents: np.ndarray
+) -> Float32[np.ndarray, "n classes"]:
+    """Logits of latents."""
+    settings = session.settings
+    return evaluate.logits(
+        session.network, settings.latent_layer, settings.protocol, state.learner, latents
+    )
+
+
+def learn_all(
+    session: Session, state: SessionState, on_progress: Progress | None = None
+) -> Iterator[tuple[SessionState, Record]]:
+    """Learns the rest of the stream, giving the state and a record after every event."""
+    while int(state.position) < session.events:
+        state, record = learn_next(session, state, on_progress)
+        yield state, record
+
+
+def with_settings(session: Session, settings: Settings) -> Session:
+    """The same data and frozen stage under other learning settings, without extracting again.
+
+    Raises:
+        ValueError: The settings would change the stream or the frozen stage.
+    """
+    fixed = ("latent_layer", "frozen", "weights", "resolution", "stream", "calibration_images")
+    changed = [name for name in fixed if getattr(settings, name) != getattr(session.settings, name)]
+    if changed:
+        raise ValueError(f"{', '.join(changed)} cannot change without preparing a new session")
+    return dataclasses.replace(session, settings=settings)
+
+
+def extract(
+    extractor: Extractor,
+    stream: Stream,
+    indices: np.ndarray,
+    what: str,
+    on_progress: Progress | None = None,
+) -> np.ndarray:
+    """Latents of the stream's images, read in slices so that few images are in memory at once."""
+    outputs, done = [], 0
+    for begin in range(0, len(indices), 512):
+        images = stream.source.read(indices[begin : begin + 512])
+        outputs.append(extractor(images))
+        done += len(images)
+        if on_progress:
+            on_progress(what, done, len(indices))
+    return np.concatenate(outputs)
+
+
+def _event_latents(session: Session, event: int, on_progress: Progress | None) -> np.ndarray:
+    if event not in session.cache:
+        latents = extract(
+            session.extractor, session.stream, session.stream.events[event], "new images",
+            on_progress,
+        )  # fmt: skip
+        if sum(kept.nbytes for kept in session.cache.values()) > _LATENT_CACHE_BYTES:
+            return latents
+        session.cache[event] = latents
+    return session.cache[event]
+
+
+def _rows(session: Session, event: int) -> int:
+    """Later events are padded to the largest one's size, so that all share one program."""
+    sizes = [len(indices) for indices in session.stream.events]
+    return sizes[0] if event == 0 else max(sizes[1:])
