@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -22,7 +23,11 @@ class ContractViolation(ValueError):
     """An integer layer or stage that the arithmetic contract does not cover."""
 
 
-def accumulator_bound(layer: IntegerLayer, window: int = 1) -> np.ndarray:
+# A layer, or its fields before they are one: what comes from a file is checked first.
+Fields = IntegerLayer | SimpleNamespace
+
+
+def accumulator_bound(layer: Fields, window: int = 1) -> np.ndarray:
     """Worst |acc| of every output channel over all uint8 inputs, exactly.
 
     Args:
@@ -41,11 +46,11 @@ def accumulator_bound(layer: IntegerLayer, window: int = 1) -> np.ndarray:
     return INPUT_MAX * np.maximum(positive, negative)
 
 
-def check_layer(layer: IntegerLayer, name: str = "layer", window: int = 1) -> None:
+def check_layer(layer: Fields, name: str = "layer", window: int = 1) -> None:
     """Checks one layer on its own.
 
     Args:
-        layer: The layer, with concrete arrays.
+        layer: The layer, or a namespace with its fields; arrays are concrete.
         name: How to call it in the error.
         window: Pixels that a "pool" layer sums.
 
@@ -133,7 +138,7 @@ def _is_count(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _check_geometry(layer: IntegerLayer, name: str) -> None:
+def _check_geometry(layer: Fields, name: str) -> None:
     if not _is_count(layer.shift, 0, SHIFT_MAX):
         raise ContractViolation(
             f"{name}: shift {layer.shift!r} is out of range; it must be an int from 0 to "
@@ -162,7 +167,7 @@ def _check_geometry(layer: IntegerLayer, name: str) -> None:
         )
 
 
-def _check_arrays(layer: IntegerLayer, name: str) -> None:
+def _check_arrays(layer: Fields, name: str) -> None:
     fields = (("weight", np.int8), ("kappa", np.int32), ("lam", np.int32), ("pad_value", np.uint8))
     for field, dtype in fields:
         array = getattr(layer, field)

@@ -1,0 +1,42 @@
+"""A stage and everything trained above it as one .npz of plain arrays, readable by anything.
+
+`deployed.load` reads the stage back; `numpy.load(..., allow_pickle=False)` reads all of it.
+"""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from qlrjax.export import files
+from qlrjax.frozen import Stage
+
+
+def named(stage: Stage) -> dict[str, np.ndarray]:
+    """The stage as "layer00.weight", "layer00.kind" and so on, see `deployed.load`."""
+    arrays: dict[str, np.ndarray] = {}
+    for index, layer in enumerate(stage):
+        fields = {
+            "kind": np.array(layer.kind),
+            "weight": np.asarray(layer.weight),
+            "kappa": np.asarray(layer.kappa),
+            "lam": np.asarray(layer.lam),
+            "pad_value": np.asarray(layer.pad_value),
+            "shift": np.array(layer.shift, np.int64),
+            "bits": np.array(layer.bits, np.int64),
+            "stride": np.array(layer.stride, np.int64),
+            "padding": np.array(layer.padding, np.int64),
+        }
+        arrays |= {f"layer{index:02d}.{name}": value for name, value in fields.items()}
+    return arrays
+
+
+def write(path: Path, stage: Stage, others: Mapping[str, np.ndarray] | None = None) -> None:
+    """Writes the stage, and other arrays under their own names (not starting with "layer")."""
+    clash = [name for name in others or {} if name.startswith("layer")]
+    if clash:
+        raise ValueError(f"the name {clash[0]!r} is taken by the stage; rename the array")
+    buffer = io.BytesIO()
+    np.savez(buffer, **named(stage), **(others or {}))
+    files.write(path, buffer.getvalue())
