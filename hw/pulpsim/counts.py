@@ -243,6 +243,8 @@ KERNELS: dict[str, Kernel] = {
     ),
     "i3_conv": _kernel(_integer_conv, "rows", "channels wout", work=lambda h, n, w: 27 * h * n * w),
     "i4_pool": _kernel(_channels(30, 10, 0.5), "channels", "hw", measured=False),
+    # Columns of the first convolution, 27 words a pixel, for its FP32 matrix products.
+    "c0_im2col": _kernel(_channels(30, 12, 2), "pixels", "taps", measured=False),
     # Element by element, and per channel.
     "e1_sgd": _kernel(_sgd, "elements", granularity=2),
     "e2_trick": _kernel(_elements(17, 16, 4), "elements", granularity=4),

@@ -1,0 +1,108 @@
+"""What is learned: the sizes of a learning event on the device, and its mini-batches."""
+
+import dataclasses
+from typing import Literal
+
+from qlrjax.network import Network
+
+Statistics = Literal["minibatch", "running"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EventSetting:
+    """One learning event.
+
+    Attributes:
+        network: The table of layers.
+        latent_layer: First trained layer.
+        replays: Slots of the replay memory.
+        bits: Width of a stored code, 1 to 8.
+        images: New images of the event.
+        epochs: Passes over them.
+        minibatch: Latents in a mini-batch, new and replayed.
+        drop_remainder: New latents that do not fill a mini-batch are not learned (ar1-pytorch).
+        statistics: What normalises while training. "minibatch": batch renormalisation over the
+            whole mini-batch, layer by layer, so that activations of all its samples are kept.
+            "running": stored statistics; samples pass one by one and gradients accumulate.
+        samples_per_pass: With running statistics, samples that pass a layer together.
+        images_per_pass: Images that pass a frozen layer together.
+        event_index: Number of the event; replays // (index + 1) new latents are admitted.
+    """
+
+    network: Network
+    latent_layer: int
+    replays: int = 1500
+    bits: int = 8
+    images: int = 300
+    epochs: int = 4
+    minibatch: int = 128
+    drop_remainder: bool = True
+    statistics: Statistics = "minibatch"
+    samples_per_pass: int = 1
+    images_per_pass: int = 1
+    event_index: int = 1
+
+    def __post_init__(self) -> None:
+        self.network.check_latent_layer(self.latent_layer)
+        if not 1 <= self.bits <= 8:
+            raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8")
+        least = {"images": 1, "epochs": 1, "minibatch": 1, "replays": 0, "event_index": 0,
+                 "samples_per_pass": 1, "images_per_pass": 1}  # fmt: skip
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} = {getattr(self, name)} is too small; use at least {low}")
+        if self.statistics not in ("minibatch", "running"):
+            raise ValueError(f"statistics {self.statistics!r} is not minibatch or running")
+
+    @property
+    def new_per_minibatch(self) -> int:
+        """New latents in a mini-batch: 21 of 128 for 300 new and 1500 replayed."""
+        if self.replays == 0:
+            return self.samples_per_minibatch
+        parts = max((self.images + self.replays) // self.minibatch, 1)
+        return min(max(self.images // parts, 1), self.minibatch)
+
+    @property
+    def samples_per_minibatch(self) -> int:
+        """Latents in a mini-batch."""
+        return min(self.minibatch, self.images) if self.replays == 0 else self.minibatch
+
+    @property
+    def iterations(self) -> int:
+        """Mini-batches of all epochs."""
+        share = self.new_per_minibatch
+        whole = self.drop_remainder and self.replays > 0
+        each = self.images // share if whole else -(-self.images // share)
+        return max(each, 1) * self.epochs
+
+    @property
+    def samples(self) -> int:
+        """Latents that are learned in all, over all epochs."""
+        return self.iterations * self.samples_per_minibatch
+
+    @property
+    def group(self) -> int:
+        """Samples that pass a trained layer together."""
+        if self.statistics == "minibatch":
+            return self.samples_per_minibatch
+        return min(self.samples_per_pass, self.samples_per_minibatch)
+
+    @property
+    def groups_per_minibatch(self) -> int:
+        """Passes of a mini-batch through the trained layers."""
+        return -(-self.samples_per_minibatch // self.group)
+
+    @property
+    def admitted(self) -> int:
+        """New latents that enter the replay memory after the event."""
+        return min(self.replays // (self.event_index + 1), self.images)
+
+    @property
+    def latent_elements(self) -> int:
+        """Elements of a latent."""
+        return self.network.latent_elements(self.latent_layer)
+
+    @property
+    def latent_bytes(self) -> int:
+        """Packed bytes of a latent."""
+        return -(-self.latent_elements * self.bits // 8)

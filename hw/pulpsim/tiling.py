@@ -1,0 +1,164 @@
+"""Choosing the tile of a layer's pass: exhaustive search under the L1 size, with double buffers.
+
+While the cores compute one tile the DMA fetches the operands of the next and writes the results of
+the one before: a step costs the longer of the two, and the first fetch and the last write are not
+hidden. An operand that is read by a single step needs one buffer, others two. Operands that live
+outside (HyperRAM, MRAM) are staged through L2 behind the computation: a pass costs the longer of
+its steps and its outside traffic. An outside operand that fits into the free L2 is fetched once,
+otherwise as often as the loops around it read it again.
+
+All candidate tiles of a pass are costed at once as arrays; `search` takes the cheapest that fits.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from pulpsim.machine import Machine
+
+Numbers = Any
+Place = Literal["l2", "external", "storage"]
+
+
+class DoesNotFit(ValueError):
+    """No tile of a pass fits into L1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Cost of a pass per candidate tile; arrays of one shape, or numbers.
+
+    Attributes:
+        cycles: Time of the pass.
+        compute_cycles: Of which the cores compute, if nothing else limited them.
+        dma_cycles: The DMA is busy.
+        outside_cycles: The outside memories are busy.
+        l1_bytes: Needed in L1.
+        dma_bytes: Moved between L2 and L1.
+        external_bytes: Moved from and to the off-chip RAM.
+        storage_bytes: Read from the non-volatile memory.
+        work: MACs or elements.
+    """
+
+    cycles: Numbers
+    compute_cycles: Numbers
+    dma_cycles: Numbers
+    outside_cycles: Numbers
+    l1_bytes: Numbers
+    dma_bytes: Numbers
+    external_bytes: Numbers
+    storage_bytes: Numbers
+    work: Numbers
+
+    def __add__(self, other: "Cost") -> "Cost":
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        total = {key: mine[key] + theirs[key] for key in mine}
+        total["l1_bytes"] = max(mine["l1_bytes"], theirs["l1_bytes"])
+        return Cost(**total)
+
+    def times(self, count: float) -> "Cost":
+        """This cost `count` times in a row."""
+        values = {key: value * count for key, value in dataclasses.asdict(self).items()}
+        return Cost(**{**values, "l1_bytes": self.l1_bytes})
+
+    def at(self, index: Any) -> "Cost":
+        """One candidate's cost, as Python floats."""
+        shape = np.shape(self.cycles)
+        return Cost(*(
+            float(np.broadcast_to(np.asarray(getattr(self, field.name)), shape)[index])
+            for field in dataclasses.fields(self)
+        ))  # fmt: skip
+
+
+ZERO = Cost(*(0.0,) * 9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One class of equal steps: how many, cycles computing, cycles and bytes of the DMA."""
+
+    count: Numbers
+    compute: Numbers
+    dma: Numbers
+
+
+def split(total: Numbers, tile: Numbers, xp: Any) -> list[tuple[Numbers, Numbers]]:
+    """(size, count) of the full tiles and of the remainder (count 0 or 1, size at least 1)."""
+    full = total // tile
+    rest = total - full * tile
+    return [(tile, full), (xp.maximum(rest, 1.0), xp.minimum(rest, 1.0))]
+
+
+def pipeline(
+    steps: list[Step], first: Numbers, last: Numbers, xp: Any
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Cycles of double-buffered steps in a row, of which computing, of which DMA.
+
+    Args:
+        steps: Classes of steps.
+        first: Cycles of the first fetch, which nothing hides.
+        last: Cycles of the last write.
+        xp: Array module.
+    """
+    cycles: Numbers = first + last
+    compute: Numbers = 0.0
+    busy: Numbers = 0.0
+    for step in steps:
+        cycles = cycles + step.count * xp.maximum(step.compute, step.dma)
+        compute = compute + step.count * step.compute
+        busy = busy + step.count * step.dma
+    return cycles, compute, busy
+
+
+def outside(machine: Machine, traffic: list[tuple[Place, Numbers]]) -> tuple[Numbers, ...]:
+    """Cycles, external bytes and storage bytes of what a pass moves from and to outside."""
+    external = sum((size for place, size in traffic if place == "external"), 0.0)
+    stored = sum((size for place, size in traffic if place == "storage"), 0.0)
+    cycles = machine.xp.maximum(
+        external / machine.external_bytes_per_cycle, stored / machine.storage_bytes_per_cycle
+    )
+    return cycles, external, stored
+
+
+def sizes(total: int, unit: int = 1, ratio: float = 1.0, least: int = 1) -> np.ndarray:
+    """Candidate tile sizes: every even split of `total`, rounded up to a multiple of `unit`.
+
+    Of the sizes that give the same number of tiles the smallest is as fast and needs least memory.
+
+    Args:
+        total: What is split.
+        unit: Sizes are multiples of this, or `total` itself.
+        ratio: Above 1, neighbours nearer than this factor are left out.
+        least: No smaller size, unless `total` is.
+    """
+    parts = np.arange(1, total + 1)
+    found = -(-(-(-total // parts)) // unit) * unit
+    found = np.unique(np.minimum(found, total))[::-1]
+    kept: list[int] = []
+    for size in found:
+        if not kept or (size >= least and kept[-1] >= ratio * size):
+            kept.append(int(size))
+    return np.array(kept, np.float64)
+
+
+def grid(*axes: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Every combination, as flat arrays."""
+    return tuple(axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+
+
+def choose(cost: Cost, machine: Machine, what: str) -> int:
+    """Index of the cheapest candidate that fits; ties go to the smaller L1 need.
+
+    Raises:
+        DoesNotFit: None fits.
+    """
+    fits = cost.l1_bytes <= machine.l1_bytes
+    if not fits.any():
+        raise DoesNotFit(
+            f"no tile of {what} fits into {machine.l1_bytes:.0f} bytes of L1; the smallest needs "
+            f"{cost.l1_bytes.min():.0f}: give the platform a larger cluster.l1_bytes"
+        )
+    cycles = np.where(fits, cost.cycles, np.inf)
+    cheapest = np.flatnonzero(cycles <= cycles.min() * (1 + 1e-12))
+    return int(cheapest[np.argmin(np.asarray(cost.l1_bytes)[cheapest])])
