@@ -56,10 +56,18 @@ def infer_layer(
     x: Float32[Array, "n h w c"],
 ) -> Float32[Array, "n h2 w2 d"]:
     """One layer with its stored batch-norm statistics and its activation."""
+    y = linear_part(layer, jnp.asarray(parameters["weight"], jnp.float32), x)
+    return finish_layer(network, parameters, y)
+
+
+def finish_layer(
+    network: Network, parameters: Mapping[str, Array | np.ndarray], y: Float32[Array, "n h w d"]
+) -> Float32[Array, "n h w d"]:
+    """Batch norm with stored statistics, then the activation."""
     own = {name: jnp.asarray(value, jnp.float32) for name, value in parameters.items()}
     gain = own["gamma"] / jnp.sqrt(own["variance"] + network.bn_epsilon)
-    y = linear_part(layer, own["weight"], x) - _row(own["mean"])
-    return activate(y * _row(gain) + _row(own["beta"]), network.activation)
+    y = (y - _row(own["mean"])) * _row(gain) + _row(own["beta"])
+    return activate(y, network.activation)
 
 
 def infer(

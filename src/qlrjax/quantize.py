@@ -8,6 +8,10 @@ layer y = g * conv(w, x) + b (batch norm folded into g and b),
 
 where b' also takes the input's offset, and 1/2 turns the contract's floor into rounding. `shift` is
 the largest that lets every kappa and lam fit int32, so precision is the most the contract holds.
+
+Rounding the weights shifts the mean of every channel, above all in depthwise layers, whose nine
+taps average nothing out; b' takes that shift back, as measured on calibration images (empirical
+bias correction, Nagel et al. 2019, arXiv 1906.04721). On MobileNet-V1 it is worth some 10 dB.
 """
 
 import dataclasses
@@ -24,6 +28,7 @@ from qlrjax.floating import Parameters
 from qlrjax.network import Layer, Network
 
 _CALIBRATION_BATCH = 32
+_CORRECTION_IMAGES = 64
 _INT32_MAX = 2**31 - 1
 
 
@@ -127,10 +132,18 @@ def quantize(
         contract.ContractViolation: An accumulator could overflow int32.
     """
     ranges = calibrate(network, parameters, images, latent_layer)
+    below = network.frozen(latent_layer)
+    effective = {row.name: _effective_weight(network, row, parameters) for row in below}
+    shifts = _mean_shifts(network, parameters, effective, images, below)
     layers: list[frozen.IntegerLayer] = []
-    for layer, output_max in zip(network.frozen(latent_layer), ranges, strict=False):
+    for layer, output_max in zip(below, ranges, strict=False):
         input_max = ranges[layer.index - 1] if layer.index else None
-        layers.append(_integer_layer(network, layer, parameters[layer.name], input_max, output_max))
+        layers.append(
+            _integer_layer(
+                network, layer, parameters[layer.name], effective[layer.name],
+                shifts[layer.name], input_max, output_max,
+            )
+        )  # fmt: skip
     if latent_layer == network.last:
         layers.append(_integer_pool(network, ranges[-2], ranges[-1]))
     contract.check_stage(tuple(layers), in_shape=(*network.in_hw, 3))
@@ -180,21 +193,21 @@ def _integer_layer(
     network: Network,
     layer: Layer,
     parameters: Mapping[str, Array | np.ndarray],
+    weight: np.ndarray,
+    shift_of_mean: np.ndarray,
     input_max: float | None,
     output_max: float,
 ) -> frozen.IntegerLayer:
     arrays = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
-    weight, pad = arrays["weight"], np.zeros(layer.in_channels)
-    gain = arrays["gamma"] / np.sqrt(arrays["variance"] + network.bn_epsilon)
-    bias = arrays["beta"] - gain * arrays["mean"]
-    input_scale = 1.0 if input_max is None else input_max / 255
-    if input_max is None:  # the image: codes minus their mean, in units of their deviation
-        weight = weight / np.asarray(network.pixel_std)[:, None]
-        pad = np.round(network.pixel_mean)
     codes, weight_scale = _quantize_weight(weight)
-    if input_max is None:
+    gain = arrays["gamma"] / np.sqrt(arrays["variance"] + network.bn_epsilon)
+    bias = arrays["beta"] - gain * (arrays["mean"] + shift_of_mean)
+    if input_max is None:  # the image: codes of 0..255 whose mean is not 0
+        pad, input_scale = np.round(network.pixel_mean), 1.0
         offset = np.tensordot(codes.sum(axis=(0, 1)), network.pixel_mean, axes=([0], [0]))
         bias = bias - gain * weight_scale * offset
+    else:
+        pad, input_scale = np.zeros(layer.in_channels), input_max / 255
     output_scale = output_max / 255
     multiplier = gain * input_scale * weight_scale / output_scale
     kappa, lam, shift = _fixed_point(
@@ -226,6 +239,56 @@ def _integer_pool(network: Network, input_max: float, output_max: float) -> froz
         kind="pool",
         shift=shift,
     )
+
+
+def _effective_weight(network: Network, layer: Layer, parameters: Parameters) -> np.ndarray:
+    """The weight that multiplies the layer's input codes, the pixels' deviation taken in."""
+    weight = np.asarray(parameters[layer.name]["weight"], np.float64)
+    return weight / np.asarray(network.pixel_std)[:, None] if layer.index == 0 else weight
+
+
+def _mean_shifts(
+    network: Network,
+    parameters: Parameters,
+    effective: Mapping[str, np.ndarray],
+    images: UInt8[np.ndarray, "n h w 3"],
+    below: tuple[Layer, ...],
+) -> dict[str, np.ndarray]:
+    """How far rounding the weights moves every layer's mean output, layer by layer from the image.
+
+    Each layer is measured on inputs whose own shift is already taken back.
+    """
+
+    @jax.jit
+    def measure(
+        weights: Parameters, rounded: Mapping[str, Array], batch: UInt8[Array, "n h w 3"]
+    ) -> dict[str, Array]:
+        exact = approx = floating.normalise(batch, network)
+        shifts = {}
+        for layer in below:
+            y = floating.linear_part(layer, weights[layer.name]["weight"], exact)
+            y_rounded = floating.linear_part(layer, rounded[layer.name], approx)
+            shift = jnp.mean(y_rounded - y, axis=(0, 1, 2))
+            moved = dict(weights[layer.name], mean=weights[layer.name]["mean"] + shift)
+            exact = floating.finish_layer(network, weights[layer.name], y)
+            approx = floating.finish_layer(network, moved, y_rounded)
+            shifts[layer.name] = shift
+        return shifts
+
+    if not below:
+        return {}
+    rounded = {}
+    for layer in below:
+        codes, scale = _quantize_weight(effective[layer.name])
+        scale = scale * np.asarray(network.pixel_std)[:, None] if layer.index == 0 else scale
+        rounded[layer.name] = (codes * scale).astype(np.float32)
+    weights = {
+        name: {key: np.asarray(value, np.float32) for key, value in parameters[name].items()}
+        for name in effective
+    }
+    spread = np.linspace(0, len(images) - 1, min(_CORRECTION_IMAGES, len(images)))
+    measured = measure(weights, rounded, images[spread.round().astype(int)])
+    return {name: np.asarray(shift, np.float64) for name, shift in measured.items()}
 
 
 def _quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

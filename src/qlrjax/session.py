@@ -76,7 +76,10 @@ class Session:
 
 
 def prepare(
-    settings: Settings, extractor: Extractor | None = None, on_progress: Progress | None = None
+    settings: Settings,
+    extractor: Extractor | None = None,
+    extra_classes: int = 0,
+    on_progress: Progress | None = None,
 ) -> Session:
     """Opens the data and the weights, builds the frozen stage, extracts the test latents.
 
@@ -84,13 +87,14 @@ def prepare(
         settings: All settings.
         extractor: The frozen stage of an earlier part of the run; without it, one is calibrated on
             the first event's images.
+        extra_classes: Classes that the run learned besides the stream's, see `photos`.
         on_progress: Called with (what, done, total).
 
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
     stream = open_stream(settings.stream, settings.resolution, settings.seed)
-    classes = len(stream.source.class_names)
+    classes = len(stream.source.class_names) + extra_classes
     network, parameters = weights.load(settings.weights, classes, settings.resolution)
     network.check_latent_layer(settings.latent_layer)
     if extractor is None:

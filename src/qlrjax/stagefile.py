@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from qlrjax import contract, frozen
 from qlrjax.extractor import Extractor
-from qlrjax.network import Network
+from qlrjax.network import Network, mobilenet_v1
 from qlrjax.quantize import QuantizedStage
 
 _ARRAYS = ("weight", "kappa", "lam", "pad_value")
@@ -18,7 +19,7 @@ _SIZE_LIMIT_BYTES = 256 * 2**20
 
 
 def dump(extractor: Extractor) -> bytes:
-    """The extractor without its network as the bytes of an .npz."""
+    """The extractor and its network, without the number of classes, as the bytes of an .npz."""
     stage = extractor.quantized.stage
     arrays: dict[str, np.ndarray] = {}
     rows = []
@@ -29,15 +30,16 @@ def dump(extractor: Extractor) -> bytes:
     for name, parameters in (extractor.parameters or {}).items():
         arrays |= {f"float/{name}/{key}": np.asarray(value) for key, value in parameters.items()}
     meta = {"latent_layer": extractor.latent_layer, "ranges": extractor.quantized.ranges,
-            "layers": rows, "float": extractor.parameters is not None}  # fmt: skip
+            "layers": rows, "float": extractor.parameters is not None,
+            "network": _conventions(extractor.network)}  # fmt: skip
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
-def load(path: Path, network: Network) -> Extractor:
-    """Reads what `dump` wrote.
+def load(path: Path, classes: int) -> Extractor:
+    """Reads what `dump` wrote, for a network with the given number of classes.
 
     Raises:
         ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
@@ -52,12 +54,25 @@ def load(path: Path, network: Network) -> Extractor:
         parameters = _float_parameters(arrays) if meta["float"] else None
         quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
         latent_layer = int(meta["latent_layer"])
-    except (OSError, KeyError, TypeError, EOFError, json.JSONDecodeError) as error:
+        network = _network(meta["network"], classes)
+    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise ValueError(
             f"the frozen stage {path} cannot be read ({error}); start the run anew"
         ) from error
     contract.check_stage(stage, in_shape=(*network.in_hw, 3))
     return Extractor(network, latent_layer, quantized, parameters)
+
+
+def _conventions(network: Network) -> dict[str, Any]:
+    return {"width": network.width, "resolution": network.in_hw, "activation": network.activation,
+            "padding_convention": network.padding_convention, "bn_epsilon": network.bn_epsilon,
+            "pixel_mean": network.pixel_mean, "pixel_std": network.pixel_std}  # fmt: skip
+
+
+def _network(conventions: dict[str, Any], classes: int) -> Network:
+    lists = ("resolution", "pixel_mean", "pixel_std")
+    fixed = {name: tuple(conventions[name]) for name in lists}
+    return mobilenet_v1(**{**conventions, **fixed}, classes=classes)
 
 
 def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> frozen.IntegerLayer:

@@ -1,0 +1,126 @@
+"""What people look at: a picture of a session, its accuracy matrix as CSV, its summary as JSON."""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from qlrjax import metrics
+
+_COLOURS = ("#1b6ca8", "#c8553d", "#5a8f4e", "#8a6bb1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One session as the report shows it.
+
+    Attributes:
+        name: In the legend, such as "500 replays of 8 bits".
+        matrix: Accuracy after every event on every class, shares of 1; NaN where not tested.
+        introduced: The event that first brought each class.
+        test_counts: Test images of every class.
+        class_names: In label order.
+    """
+
+    name: str
+    matrix: Float32[np.ndarray, "events classes"]
+    introduced: Int[np.ndarray, " classes"]
+    test_counts: Int[np.ndarray, " classes"]
+    class_names: Sequence[str]
+
+    def summary(self) -> metrics.Summary:
+        """Metrics of the session."""
+        return metrics.summarize(self.matrix, self.introduced, self.test_counts)
+
+    def overall(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tested events (from 1) and the accuracy on the whole test set, percent."""
+        rows = np.flatnonzero(~np.isnan(self.matrix).all(axis=1))
+        shares = self.test_counts / max(int(self.test_counts.sum()), 1)
+        return rows + 1, 100 * np.nansum(self.matrix[rows] * shares, axis=1)
+
+
+def picture(curves: Sequence[Curve]) -> bytes:
+    """A PNG: accuracy over events for all curves, and what happens to every class in each."""
+    figure = Figure(figsize=(4.6 + 3.9 * len(curves), 4.2), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 1 + len(curves), width_ratios=[1.15] + [1.0] * len(curves))
+    lines = axes[0]
+    for curve, colour in zip(curves, _COLOURS, strict=False):
+        events, accuracy = curve.overall()
+        lines.plot(events, accuracy, color=colour, lw=2, label=curve.name)
+        lines.annotate(
+            f"{accuracy[-1]:.1f} %", (events[-1], accuracy[-1]), (4, 4),
+            textcoords="offset points", color=colour, ha="right",
+        )  # fmt: skip
+    lines.set(xlabel="learning events", ylabel="accuracy on all test images (%)", ylim=(0, 100))
+    lines.legend(loc="upper left", frameon=False)
+    lines.spines[["top", "right"]].set_visible(False)
+    lines.grid(axis="y", alpha=0.3)
+    for axis, curve in zip(axes[1:], curves, strict=True):
+        image = _class_panel(axis, curve)
+    figure.colorbar(image, ax=axes[-1], label="accuracy on the class (%)", shrink=0.85)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _class_panel(axis: Any, curve: Curve) -> Any:
+    order = np.argsort(curve.introduced, kind="stable")
+    shown = 100 * curve.matrix[:, order].T
+    image = axis.imshow(
+        shown, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=100,
+        extent=(0.5, curve.matrix.shape[0] + 0.5, len(order) - 0.5, -0.5),
+    )  # fmt: skip
+    for row, label in enumerate(order):
+        start = curve.introduced[label] + 1
+        if start <= curve.matrix.shape[0]:
+            axis.plot([start - 0.5] * 2, [row - 0.5, row + 0.5], color="white", lw=1.5)
+    forgetting = curve.summary().forgetting
+    axis.set_title(f"{curve.name}\nforgetting {forgetting:.1f} points", fontsize=10)
+    axis.set_xlabel("learning events")
+    if len(order) <= 20:
+        axis.set_yticks(range(len(order)), [curve.class_names[label] for label in order])
+        axis.tick_params(axis="y", labelsize=7)
+    else:
+        axis.set_ylabel("classes, in the order they came")
+    return image
+
+
+def accuracy_csv(curve: Curve) -> str:
+    """The accuracy matrix: a row an event (from 0), a column a class, shares of 1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["event", *curve.class_names])
+    for event, row in enumerate(curve.matrix):
+        cells = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
+        writer.writerow([event, *cells])
+    return text.getvalue()
+
+
+def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
+    """Metrics with their units in the names, and what else is known of the run."""
+    summary = curve.summary()
+    values = {
+        "accuracy_percent": summary.accuracy,
+        "seen_accuracy_percent": summary.seen_accuracy,
+        "average_accuracy_percent": summary.average_accuracy,
+        "forgetting_points": summary.forgetting,
+        "backward_transfer_points": summary.backward_transfer,
+    }
+    return json.dumps({**values, **extra}, indent=2) + "\n"
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replaces a file as a whole: a reader or a crash sees the old one or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
