@@ -1,15 +1,15 @@
 """Stall cycles per instruction of every kernel on a given cluster, and the cost of a tile.
 
-Streams of one kernel settle into a rhythm, so the stalls that its cores cost each other at banks and
-FPUs are proportional to its instructions. The rate of each kernel comes from simulating one reference
-tile with `pulpsim.cluster`; costs of other tiles are their exact closed forms plus rate times
-instructions. Tests compare that with simulations of the tiles that a network really uses.
+Streams of one kernel settle into a rhythm, so the stalls that its cores cost each other at banks
+and FPUs are proportional to its instructions. The rate of each kernel comes from simulating one
+reference tile with `pulpsim.cluster`; costs of other tiles are their exact closed forms plus rate
+times instructions. Tests compare that with simulations of the tiles that a network really uses.
 """
 
 import functools
 from typing import Any
 
-from pulpsim import counts, cortex
+from pulpsim import cortex, counts
 from pulpsim.platform import Cluster, Platform
 
 Numbers = Any
@@ -17,9 +17,10 @@ Numbers = Any
 # Floating-point operations per instruction in the innermost loop of each kernel.
 _FP_SHARE = {
     "p1_2x4": 8 / 14, "p2_2x4": 8 / 14, "p2a_2x4": 8 / 14, "p3_2x4": 8 / 14, "p4_4x4": 16 / 24,
-    "d1_col": 9 / 13, "d3_col": 9 / 13, "d2a_wgrad": 9 / 13, "d1s_col": 9 / 16, "d2sa_wgrad": 9 / 16,
-    "d3s_igrad": 9 / 15, "l1_fwd": 4 / 9, "l2_igrad": 4 / 9, "l3a_wgrad": 8 / 26, "e1_sgd": 6 / 16,
-    "e2_trick": 4 / 16, "e4_bn": 4 / 12, "e5_stat": 8 / 12, "e6a_bnsum": 8 / 16, "e6b_bnbwd": 8 / 20,
+    "d1_col": 9 / 13, "d3_col": 9 / 13, "d2a_wgrad": 9 / 13, "d1s_col": 9 / 16,
+    "d2sa_wgrad": 9 / 16, "d3s_igrad": 9 / 15, "l1_fwd": 4 / 9, "l2_igrad": 4 / 9,
+    "l3a_wgrad": 8 / 26, "e1_sgd": 6 / 16, "e2_trick": 4 / 16, "e4_bn": 4 / 12,
+    "e5_stat": 8 / 12, "e6a_bnsum": 8 / 16, "e6b_bnbwd": 8 / 20,
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The same loops on a Cortex-M4F: what an iteration of each innermost loop costs there.
 
-Blocking and order of the loops are those of the PULP kernels, so that two chips are compared and not
-two programmers. What differs is the instruction set: no hardware loops, so every iteration pays a
-subtraction and a taken branch; no post-increment on floating-point loads, but VLDM/VSTM with
+Blocking and order of the loops are those of the PULP kernels, so that two chips are compared and
+not two programmers. What differs is the instruction set: no hardware loops, so every iteration
+pays a subtraction and a taken branch; no post-increment on floating-point loads, but VLDM/VSTM with
 write-back, one cycle plus one per word; VFMA takes 3 cycles; 8-bit products go through SXTB16 and
 SMLAD in 2x2 blocks, because thirteen registers do not hold a 4x2 block. Timing is Arm's (technical
 reference manual), from the platform file. What surrounds the innermost loops is taken over from the

@@ -6,8 +6,9 @@ the measured programs and hold exactly against the RTL's one-core rows; `pulpsim
 same programs instruction by instruction and tests compare the two.
 
 A share is `n` items (rows, channels, pixels, elements) of a tile; dims are whole numbers, given as
-numbers or as arrays of floats (NumPy or JAX), so one form serves a single tile, an exhaustive search
-and a traced sweep. Kernels marked `measured=False` are designs in the same style without RTL rows.
+numbers or as arrays of floats (NumPy or JAX), so one form serves a single tile, an exhaustive
+search and a traced sweep. Kernels marked `measured=False` are designs in the same style without
+RTL rows.
 """
 
 import dataclasses

@@ -5,12 +5,13 @@ run one after another, so an event is the sum of its layers.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pulpsim import energy, memory, schedule
 from pulpsim.energy import Energy
 from pulpsim.layers import Pass
-from pulpsim.machine import Machine, machine
+from pulpsim.machine import Machine, l2_free_bytes, machine
 from pulpsim.memory import MemoryPlan
 from pulpsim.platform import Platform, load
 from pulpsim.schedule import Scheduled
@@ -18,6 +19,8 @@ from pulpsim.setting import EventSetting, Statistics
 from pulpsim.tiling import ZERO, Cost, choose
 from qlrjax.network import mobilenet_v1
 
+RATIO = 1.1
+SLACK = 0.01
 ADAPTIVE_STEPS = frozenset(
     {"forward", "normalise", "norm sums", "norm gradient", "weight gradient", "input gradient",
      "pool", "loss", "update", "replay read"}
@@ -108,10 +111,11 @@ class EventCost:
 class Costs:
     """Tile searches on one machine, each distinct pass searched once."""
 
-    def __init__(self, chip: Machine, ratio: float = 1.0) -> None:
-        """`ratio` above 1 thins out the candidate tiles; see `tiling.sizes`."""
+    def __init__(self, chip: Machine, ratio: float = RATIO, slack: float = SLACK) -> None:
+        """See `tiling.sizes` and `tiling.choose`."""
         self.machine = chip
         self.ratio = ratio
+        self.slack = slack
         self._found: dict[Pass, tuple[tuple[int, ...], Cost]] = {}
 
     def __call__(self, work: Pass) -> tuple[tuple[int, ...], Cost]:
@@ -123,29 +127,54 @@ class Costs:
         if work not in self._found:
             tiles = work.candidates(self.ratio)
             cost = work.cost(self.machine, *tiles)
-            best = choose(cost, self.machine, _describe(work))
+            best = choose(cost, self.machine, _describe(work), self.slack)
             self._found[work] = tuple(int(axis[best]) for axis in tiles), cost.at(best)
         return self._found[work]
 
 
-def event_cost(setting: EventSetting, platform: Platform, *, ratio: float = 1.0) -> EventCost:
-    """Cost of one learning event.
+def event_cost(
+    setting: EventSetting, platform: Platform, *, ratio: float = RATIO, slack: float = SLACK
+) -> EventCost:
+    """Cost of one learning event; arguments as `event_costs`."""
+    return event_costs([setting], platform, ratio=ratio, slack=slack)[0]
+
+
+def event_costs(
+    settings: Sequence[EventSetting],
+    platform: Platform,
+    *,
+    ratio: float = RATIO,
+    slack: float = SLACK,
+) -> list[EventCost]:
+    """Costs of learning events on one chip; passes that they share are searched once.
 
     Args:
-        setting: The event.
+        settings: The events.
         platform: The chip.
-        ratio: Above 1, candidate tiles are thinned out: faster, at most as good.
+        ratio: At 1 every even split is tried as a tile size; above, neighbours nearer than this
+            are left out.
+        slack: How much slower than the fastest a tile may be that moves less data.
 
     Raises:
         DoesNotFit: A layer has no tile that fits into L1.
     """
+    searches: dict[float, Costs] = {}
+
+    def search(l2_bytes: float) -> Costs:
+        if l2_bytes not in searches:
+            searches[l2_bytes] = Costs(machine(platform, l2_bytes=l2_bytes), ratio, slack)
+        return searches[l2_bytes]
+
+    return [_cost(setting, platform, search) for setting in settings]
+
+
+def _cost(setting: EventSetting, platform: Platform, search: Callable[[float], Costs]) -> EventCost:
     plan = memory.plan(setting, platform)
-    training = Costs(machine(platform, l2_bytes=float(plan.l2_left_bytes)), ratio)
-    inference = Costs(machine(platform), ratio)
+    free = float(l2_free_bytes(platform))
     found = []
     for row in schedule.event(setting, plan):
-        costs = inference if row.step in ("frozen", "latent write") else training
-        tile, cost = costs(row.work)
+        before = row.step in ("frozen", "latent write")
+        tile, cost = search(free if before else float(plan.l2_left_bytes))(row.work)
         whole = cost.times(row.count)
         found.append(PassCost(row, tile, whole, energy.of(whole, platform)))
     return EventCost(setting, platform, tuple(found), plan)
@@ -203,7 +232,7 @@ def event_cost_summary(
         network, latent_layer, replays, bits, images_per_event, epochs, minibatch,
         statistics=statistics,
     )  # fmt: skip
-    result = event_cost(setting, chip, ratio=1.15)
+    result = event_cost(setting, chip)
     behind = ("cluster.clock_hz", "power.active_watts", "external.bytes_per_s",
               "external.joules_per_byte", "storage.read_bytes_per_s")  # fmt: skip
     return EventSummary(

@@ -26,12 +26,13 @@ StepName = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where the tensors of training live; see `pulpsim.memory`."""
+    """Where the tensors of training live (see `pulpsim.memory`), and the activation's kernel."""
 
     activations: Place = "l2"
     maps: Place = "l2"
     weights: Place = "l2"
     gradients: Place = "l2"
+    relu: str = "e10_relu6"
 
 
 def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | Matmul:
@@ -93,17 +94,16 @@ def forward(
     if layer.kind == "linear":
         return Linear("l1_fwd", layer.out_channels, layer.in_channels, group, places.weights)
     if layer.kind == "depthwise":
-        calls = (_window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running))
+        calls = (_window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running, places))
         target = Operand(width, 5.0 if running else 4.0, place=acts, write=True)
         operands = (_padded_input(layer, acts), _taps(places.weights), target)
         return Planes(layer.out_channels, height, calls, operands, group, layer.macs * group)
-    fused = (("e4_bn", "channels"), ("e10_relu6", "elements")) if running else (
-        ("e5_stat", "channels"),)  # fmt: skip
     return Matmul(
         "p1_2x4", layer.out_channels, layer.fan_in, height * width * group,
         b_bytes=_column_bytes(layer), c_bytes=5.0 if running else 4.0,
         c_row_elements=width if padded and running else 0,
-        a_place=places.weights, b_place=acts, c_place=acts, fused=fused,
+        a_place=places.weights, b_place=acts, c_place=acts,
+        fused=("e4_bn", places.relu) if running else ("e5_stat",),
         columns=layer.kind == "conv",
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ def forward(
 def normalise(layer: Layer, group: int, places: Places, *, padded: bool) -> Planes:
     """Second half of a batch-renormalised layer: xhat, affine and ReLU, once the sums are known."""
     height, width = layer.out_hw
-    calls = (Call("e4_bn", "pixels", width), *_after(width, True))
+    calls = (Call("e4_bn", "pixels", width), *_after(width, True, places))
     acts = places.activations
     operands = (
         Operand(width, place=acts),
@@ -236,9 +236,9 @@ def replay_write(size_bytes: int) -> Flat:
     return Flat((), size_bytes, (("external", 1.0),), (("external", 1.0),))
 
 
-def _after(width: int, running: bool) -> tuple[Call, ...]:
+def _after(width: int, running: bool, places: Places) -> tuple[Call, ...]:
     if running:
-        return (Call("e4_bn", "pixels", width), Call("e10_relu6", "elements", width))
+        return (Call("e4_bn", "pixels", width), Call(places.relu, "elements", width))
     return (Call("e5_stat", "pixels", width),)
 
 

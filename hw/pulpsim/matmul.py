@@ -33,7 +33,7 @@ class Matmul:
         c_place: Where C goes.
         accumulate: C is read first.
         extra_bytes: Per row n in L1, such as kappa and lambda.
-        fused: Kernels that run over every finished tile of C: name and "channels" or "elements".
+        fused: Kernels that run over every finished tile of C, per channel or per element.
         columns: B is built in L1 by `c0_im2col`.
     """
 
@@ -53,7 +53,7 @@ class Matmul:
     c_place: Place = "l2"
     accumulate: bool = False
     extra_bytes: float = 0.0
-    fused: tuple[tuple[str, Literal["channels", "elements"]], ...] = ()
+    fused: tuple[str, ...] = ()
     columns: bool = False
 
     @property
@@ -146,9 +146,10 @@ class Matmul:
         cycles = machine.kernel(self.kernel, n, (k, columns))
         if self.columns:
             cycles = cycles + machine.kernel("c0_im2col", m, (k,))
-        for name, over in self.fused if is_last else ():
-            items, dims = (n, (columns,)) if over == "channels" else (n * columns, ())
-            cycles = cycles + machine.kernel(counts.check_name(name), items, dims)
+        for name in self.fused if is_last else ():
+            per_channel = counts.KERNELS[name].items == "channels"
+            items, dims = (n, (columns,)) if per_channel else (n * columns, ())
+            cycles = cycles + machine.kernel(name, items, dims)
         return cycles
 
     def _a(self, machine: Machine, n: Numbers, k: Numbers) -> Numbers:

@@ -72,7 +72,7 @@ def activation_elements(setting: EventSetting) -> int:
 
 
 def activation_bytes(setting: EventSetting) -> int:
-    """Of one sample: FP32 inputs, byte masks, and normalised maps where the mini-batch needs them."""
+    """Of one sample: FP32 inputs, byte masks; normalised maps if the mini-batch normalises."""
     normalised = sum(
         layer.out_elements for layer in setting.network.adaptive(setting.latent_layer)[:-1]
     )

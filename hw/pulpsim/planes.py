@@ -105,7 +105,7 @@ class Planes:
         )
         last = sum((self._transfer(machine, op, ct, ht) for op in writes), 0.0)
         cycles, compute, busy = pipeline(steps, first, last, xp)
-        whole = [
+        whole: list[tuple[Place, float]] = [
             (op.place, float(self.repeats * _bytes(op, self.channels, self.rows)))
             for op in self.operands
         ]
@@ -188,7 +188,9 @@ class Flat:
         first, last = self._move(machine, tile, False), self._move(machine, tile, True)
         cycles, compute, busy = pipeline(steps, first, last, xp)
         moves = self.read_bytes + self.write_bytes
-        traffic = [(place, float(size * self.elements)) for place, size in moves]
+        traffic: list[tuple[Place, float]] = [
+            (place, float(size * self.elements)) for place, size in moves
+        ]
         out, external, stored = outside(machine, traffic)
         each = sum(size for _, size in moves)
         zero = cycles * 0.0

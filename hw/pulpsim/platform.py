@@ -131,7 +131,7 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """One chip. `provenance` is keyed by "section.key"; chips of one core have no `dma` and `l2`."""
+    """One chip; `provenance` is keyed by "section.key". A Cortex-M has no `dma` and no `l2`."""
 
     name: str
     description: str
@@ -186,7 +186,7 @@ _SECTIONS: dict[str, type] = {
 
 
 def folder() -> Path:
-    """Where the shipped platform files are: in the wheel beside the code, in the source tree above."""
+    """Of the shipped platform files: in a wheel beside the code, in the source tree above it."""
     here = Path(__file__).resolve().parent
     return next(path for path in (here / "platforms", here.parent / "platforms") if path.is_dir())
 

@@ -75,6 +75,7 @@ def training_pass(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
     places = Places(
         plan.place("activations"), plan.place("gradient maps"),
         plan.place("trained weights"), plan.place("gradients"),
+        "e10_relu6" if network.activation == "relu6" else "e3_fwd",
     )  # fmt: skip
     statistics = setting.statistics
     read = layers.replay_read(setting.latent_elements * group, setting.bits, places.activations)

@@ -11,10 +11,12 @@ All candidate tiles of a pass are costed at once as arrays; `search` takes the c
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from pulpsim.dma import ceil_div
 from pulpsim.machine import Machine
 
 Numbers = Any
@@ -111,7 +113,7 @@ def pipeline(
     return cycles, compute, busy
 
 
-def outside(machine: Machine, traffic: list[tuple[Place, Numbers]]) -> tuple[Numbers, ...]:
+def outside(machine: Machine, traffic: Sequence[tuple[Place, Numbers]]) -> tuple[Numbers, ...]:
     """Cycles, external bytes and storage bytes of what a pass moves from and to outside."""
     external = sum((size for place, size in traffic if place == "external"), 0.0)
     stored = sum((size for place, size in traffic if place == "storage"), 0.0)
@@ -133,7 +135,7 @@ def sizes(total: int, unit: int = 1, ratio: float = 1.0, least: int = 1) -> np.n
         least: No smaller size, unless `total` is.
     """
     parts = np.arange(1, total + 1)
-    found = -(-(-(-total // parts)) // unit) * unit
+    found = ceil_div(ceil_div(total, parts), unit) * unit
     found = np.unique(np.minimum(found, total))[::-1]
     kept: list[int] = []
     for size in found:
@@ -147,18 +149,30 @@ def grid(*axes: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
 
 
-def choose(cost: Cost, machine: Machine, what: str) -> int:
-    """Index of the cheapest candidate that fits; ties go to the smaller L1 need.
+def choose(cost: Cost, machine: Machine, what: str, slack: float = 0.0) -> int:
+    """Index of the best candidate that fits.
+
+    Args:
+        cost: Of all candidates, as arrays.
+        machine: The chip.
+        what: Names the pass in the error.
+        slack: Among candidates slower than the fastest by at most this share, the one that moves
+            least off-chip data wins, then the one that moves least over the DMA.
 
     Raises:
         DoesNotFit: None fits.
     """
-    fits = cost.l1_bytes <= machine.l1_bytes
+    shape = np.shape(cost.cycles)
+    need, far, near = (
+        np.broadcast_to(values, shape)
+        for values in (cost.l1_bytes, cost.external_bytes + cost.storage_bytes, cost.dma_bytes)
+    )
+    fits = need <= machine.l1_bytes
     if not fits.any():
         raise DoesNotFit(
             f"no tile of {what} fits into {machine.l1_bytes:.0f} bytes of L1; the smallest needs "
-            f"{cost.l1_bytes.min():.0f}: give the platform a larger cluster.l1_bytes"
+            f"{need.min():.0f}: give the platform a larger cluster.l1_bytes"
         )
     cycles = np.where(fits, cost.cycles, np.inf)
-    cheapest = np.flatnonzero(cycles <= cycles.min() * (1 + 1e-12))
-    return int(cheapest[np.argmin(np.asarray(cost.l1_bytes)[cheapest])])
+    good = np.flatnonzero(cycles <= cycles.min() * (1 + slack + 1e-12))
+    return int(good[np.lexsort((need[good], cycles[good], near[good], far[good]))[0]])
