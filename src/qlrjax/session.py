@@ -49,6 +49,7 @@ class Session:
     Attributes:
         settings: All settings.
         stream: Images and events.
+        class_names: In label order: the stream's, then those learned from photos.
         network: The layer table.
         parameters: Pretrained float parameters by layer name.
         extractor: The frozen stage.
@@ -58,6 +59,7 @@ class Session:
 
     settings: Settings
     stream: Stream
+    class_names: tuple[str, ...]
     network: Network
     parameters: Parameters
     extractor: Extractor
@@ -78,7 +80,7 @@ class Session:
 def prepare(
     settings: Settings,
     extractor: Extractor | None = None,
-    extra_classes: int = 0,
+    extra_names: tuple[str, ...] = (),
     on_progress: Progress | None = None,
 ) -> Session:
     """Opens the data and the weights, builds the frozen stage, extracts the test latents.
@@ -87,20 +89,20 @@ def prepare(
         settings: All settings.
         extractor: The frozen stage of an earlier part of the run; without it, one is calibrated on
             the first event's images.
-        extra_classes: Classes that the run learned besides the stream's, see `photos`.
+        extra_names: Classes that the run learned from photos, besides the stream's.
         on_progress: Called with (what, done, total).
 
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
     stream = open_stream(settings.stream, settings.resolution, settings.seed)
-    classes = len(stream.source.class_names) + extra_classes
-    network, parameters = weights.load(settings.weights, classes, settings.resolution)
+    names = (*stream.source.class_names, *extra_names)
+    network, parameters = weights.load(settings.weights, len(names), settings.resolution)
     network.check_latent_layer(settings.latent_layer)
     if extractor is None:
         extractor = build_extractor(settings, network, parameters, stream)
     latents = extract(extractor, stream, stream.test, "test images", on_progress)
-    return Session(settings, stream, network, parameters, extractor, latents, {})
+    return Session(settings, stream, names, network, parameters, extractor, latents, {})
 
 
 def build_extractor(
@@ -174,7 +176,7 @@ def learn_next(
     losses = np.asarray(losses)
     record: Record = {
         "event": event,
-        "classes": [session.stream.source.class_names[label] for label in present],
+        "classes": [session.class_names[label] for label in present],
         "new_classes": int((introduced == event).sum()),
         "images": len(labels),
         "minibatches": len(losses),
