@@ -163,9 +163,11 @@ def choose(cost: Cost, machine: Machine, what: str, slack: float = 0.0) -> int:
         DoesNotFit: None fits.
     """
     shape = np.shape(cost.cycles)
-    need, far, near = (
+    outside_bytes = cost.external_bytes + cost.storage_bytes
+    busy_cycles = cost.compute_cycles + cost.dma_cycles
+    need, far, near, busy = (
         np.broadcast_to(values, shape)
-        for values in (cost.l1_bytes, cost.external_bytes + cost.storage_bytes, cost.dma_bytes)
+        for values in (cost.l1_bytes, outside_bytes, cost.dma_bytes, busy_cycles)
     )
     fits = need <= machine.l1_bytes
     if not fits.any():
@@ -175,4 +177,4 @@ def choose(cost: Cost, machine: Machine, what: str, slack: float = 0.0) -> int:
         )
     cycles = np.where(fits, cost.cycles, np.inf)
     good = np.flatnonzero(cycles <= cycles.min() * (1 + slack + 1e-12))
-    return int(good[np.lexsort((need[good], cycles[good], near[good], far[good]))[0]])
+    return int(good[np.lexsort((need[good], busy[good], near[good], far[good]))[0]])
