@@ -6,6 +6,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,12 @@ def named(stage: Stage) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write(path: Path, stage: Stage, others: Mapping[str, np.ndarray] | None = None) -> None:
+def write(path: Path, stage: Stage, others: Mapping[str, Any] | None = None) -> None:
     """Writes the stage, and other arrays under their own names (not starting with "layer")."""
     clash = [name for name in others or {} if name.startswith("layer")]
     if clash:
         raise ValueError(f"the name {clash[0]!r} is taken by the stage; rename the array")
     buffer = io.BytesIO()
-    np.savez(buffer, **named(stage), **(others or {}))
+    everything: dict[str, Any] = {**named(stage), **(others or {})}
+    np.savez(buffer, **everything)
     files.write(path, buffer.getvalue())
