@@ -12,6 +12,7 @@ from pulpsim import energy, memory, schedule
 from pulpsim.energy import Energy
 from pulpsim.layers import Pass
 from pulpsim.machine import Machine, l2_free_bytes, machine
+from pulpsim.matmul import Matmul
 from pulpsim.memory import MemoryPlan
 from pulpsim.platform import Platform, load
 from pulpsim.schedule import Scheduled
@@ -160,21 +161,31 @@ def event_costs(
     """
     searches: dict[float, Costs] = {}
 
-    def search(l2_bytes: float) -> Costs:
-        if l2_bytes not in searches:
-            searches[l2_bytes] = Costs(machine(platform, l2_bytes=l2_bytes), ratio, slack)
-        return searches[l2_bytes]
+    def search(work: Pass, l2_bytes: float) -> tuple[tuple[int, ...], Cost]:
+        staged = staged_bytes(work, l2_bytes)
+        if staged not in searches:
+            searches[staged] = Costs(machine(platform, l2_bytes=staged), ratio, slack)
+        return searches[staged](work)
 
     return [_cost(setting, platform, search) for setting in settings]
 
 
-def _cost(setting: EventSetting, platform: Platform, search: Callable[[float], Costs]) -> EventCost:
+def staged_bytes(work: Pass, l2_bytes: float) -> float:
+    """The least L2 that serves a pass as well as `l2_bytes` do, so that equal passes are shared."""
+    return work.staged_bytes(l2_bytes) if isinstance(work, Matmul) else 0.0
+
+
+def _cost(
+    setting: EventSetting,
+    platform: Platform,
+    search: Callable[[Pass, float], tuple[tuple[int, ...], Cost]],
+) -> EventCost:
     plan = memory.plan(setting, platform)
     free = float(l2_free_bytes(platform))
     found = []
     for row in schedule.event(setting, plan):
         before = row.step in ("frozen", "latent write")
-        tile, cost = search(free if before else float(plan.l2_left_bytes))(row.work)
+        tile, cost = search(row.work, free if before else float(plan.l2_left_bytes))
         whole = cost.times(row.count)
         found.append(PassCost(row, tile, whole, energy.of(whole, platform)))
     return EventCost(setting, platform, tuple(found), plan)

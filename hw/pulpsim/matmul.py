@@ -61,6 +61,15 @@ class Matmul:
         """Multiply-accumulates of the pass."""
         return self.n * self.k * self.m
 
+    def staged_bytes(self, l2_bytes: float) -> float:
+        """The least L2 that serves this pass as well as `l2_bytes` do."""
+        outside_operands = (
+            (self.a_place, self.n * self.k * self.a_bytes),
+            (self.b_place, self.k * self.m * self.b_bytes),
+        )
+        fitting = [size for place, size in outside_operands if place != "l2" and size <= l2_bytes]
+        return float(max(fitting, default=0.0))
+
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
         """Tiles (n, k, m, order) to try; order 0 keeps A over the inner loop, 1 keeps B."""
         integer = self.kernel == "i1_4x2"
@@ -103,7 +112,7 @@ class Matmul:
             xp.maximum(cycles, out), compute, busy, out,
             self._l1_bytes(nt, kt, mt, count_n, count_k, count_m, xp),
             moved if machine.dma is not None else moved * 0.0,
-            external, stored, cycles * 0.0 + self.macs,
+            external, stored, cycles * 0.0 + float(self.macs),
         )  # fmt: skip
 
     def _steps(
