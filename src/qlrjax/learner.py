@@ -40,7 +40,8 @@ class Protocol:
         renorm_step: In the first event, r_max and d_max grow by this a sample, from 1 and 0.
         normalization: "renorm" as above; "batch" is plain batch norm (r = 1, d = 0); "running"
             normalises by the running statistics and never changes them.
-        classifier: "cwr*" consolidates the head; "plain" trains one head throughout.
+        classifier: "cwr*" consolidates the head; "plain" trains one head throughout; "auto" is
+            "cwr*" with replays and "plain" without (plain fine-tuning).
         synaptic_strength: Weight of Synaptic Intelligence (AR1); 0 turns it off ("AR1*-free").
         train_layers: False trains the head only, above frozen layers (pure CWR*).
         drop_remainder: True drops an event's last latents as ar1-pytorch does, see `minibatch`.
@@ -60,7 +61,7 @@ class Protocol:
     d_max: float = 0.5
     renorm_step: float = 4.1e-5
     normalization: Literal["renorm", "batch", "running"] = "renorm"
-    classifier: Literal["cwr*", "plain"] = "cwr*"
+    classifier: Literal["auto", "cwr*", "plain"] = "auto"
     synaptic_strength: float = 0.0
     train_layers: bool = True
     drop_remainder: bool = False
@@ -251,7 +252,7 @@ def _learn(
 def _start(protocol: Protocol, state: LearnerState, present: Bool[Array, " classes"]) -> Training:
     """An event begins with the present classes' head, and the second one without momentum."""
     params = state.training.params
-    if protocol.classifier == "cwr*":
+    if consolidates(protocol, state.memory):
         params = {**params, "head": head.load(state.head, present)}
     # ar1-pytorch makes a new optimizer after the first event and keeps it from then on.
     momentum = jax.tree.map(
@@ -335,9 +336,16 @@ def renorm_limits(
     )
 
 
+def consolidates(protocol: Protocol, memory: replay.ReplayMemory) -> bool:
+    """Whether the head is CWR*'s, see `Protocol.classifier`."""
+    if protocol.classifier == "auto":
+        return memory.slots > 0
+    return protocol.classifier == "cwr*"
+
+
 def inference_params(protocol: Protocol, state: LearnerState) -> adaptive.Params:
     """Parameters to predict with: the consolidated head under CWR*."""
-    if protocol.classifier == "cwr*":
+    if consolidates(protocol, state.memory):
         return {**state.training.params, "head": state.head.weight}
     return state.training.params
 

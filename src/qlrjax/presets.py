@@ -1,0 +1,48 @@
+"""Named strategies: settings to start from, which flags and TOML files then change."""
+
+import dataclasses
+
+from qlrjax.learner import Protocol
+from qlrjax.settings import Settings
+from qlrjax.streams.open import StreamSettings
+
+# vlomonaco/ar1-pytorch at commit 813f977 with params.cfg: what the paper's accuracy builds on.
+_FAITHFUL = Protocol(
+    first_learning_rate=1e-3, learning_rate=5e-5, classifier="cwr*", drop_remainder=True
+)
+
+PRESETS: dict[str, Settings] = {
+    "default": Settings(),
+    "ar1star-free": Settings(replays=1500, latent_layer=20, protocol=_FAITHFUL),
+    "ar1star": Settings(
+        replays=1500,
+        latent_layer=20,
+        protocol=dataclasses.replace(_FAITHFUL, synaptic_strength=1.0),
+    ),
+    "cwrstar": Settings(replays=0, protocol=Protocol(classifier="cwr*", train_layers=False)),
+    "fine-tuning": Settings(replays=0, protocol=Protocol(classifier="plain")),
+    "native-rehearsal": Settings(latent_layer=0, frozen="float32"),
+    "joint": Settings(replays=0, stream=StreamSettings(joint=True)),
+}
+"""What each is:
+
+default: latent replay at the linear layer, learning rates for short streams of few images.
+ar1star-free: ar1-pytorch to the letter (its latent layer 19 is 20 here); "free" of Synaptic
+    Intelligence, which that code leaves off.
+ar1star: the same with Synaptic Intelligence; its strength is ours, not the paper's.
+cwrstar: no replay, a consolidated head over frozen layers.
+fine-tuning: no replay, one head.
+native-rehearsal: images are replayed and every layer is trained.
+joint: all events at once, the upper bound.
+"""
+
+
+def preset(name: str) -> Settings:
+    """Settings of a named strategy.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,85 @@
+"""Generated images for tests: any number of classes, sessions and frames, nothing stored."""
+
+import hashlib
+import re
+
+import numpy as np
+from jaxtyping import UInt8
+
+from qlrjax.streams import cut, nicv2
+from qlrjax.streams.stream import ImageSource, Stream
+
+_SPEC = re.compile(r"(\d+)x(\d+)x(\d+)")
+
+
+def source(
+    classes: int, sessions: int, frames: int, resolution: tuple[int, int], seed: int = 0
+) -> ImageSource:
+    """A pattern per class over a background per session, drawn when an image is read.
+
+    Sessions are numbered from 1. An image is a pure function of (seed, class, session, frame).
+    """
+    count = classes * sessions * frames
+    index = np.arange(count)
+    labels = (index // frames % classes).astype(np.int32)
+    session = (1 + index // (frames * classes)).astype(np.int32)
+    frame = (index % frames).astype(np.int32)
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [
+                _draw(resolution, seed, int(labels[i]), int(session[i]), int(frame[i]))
+                for i in np.asarray(indices)
+            ]
+        )
+
+    spec = f"synthetic:{classes}x{sessions}x{frames}:{resolution}:{seed}"
+    return ImageSource(
+        "synthetic", tuple(f"class {label}" for label in range(classes)), labels, session, frame,
+        resolution, read, hashlib.sha256(spec.encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def stream(
+    spec: str, resolution: tuple[int, int], first_classes: int, pairs_per_event: int, seed: int
+) -> Stream:
+    """A stream by the NICv2 rule; the last session is the test set.
+
+    Args:
+        spec: "CLASSESxSESSIONSxFRAMES", such as "10x4x5"; at least two sessions.
+        resolution: (height, width), pixels.
+        first_classes: Classes of the first event.
+        pairs_per_event: Pairs of every later event.
+        seed: Of the order.
+
+    Raises:
+        ValueError: The spec is not of that form.
+    """
+    match = _SPEC.fullmatch(spec)
+    sizes = [int(number) for number in match.groups()] if match else [0, 0, 0]
+    if min(sizes) < 1 or sizes[1] < 2:
+        raise ValueError(
+            f"synthetic data {spec!r} is not CLASSESxSESSIONSxFRAMES with at least two sessions, "
+            "such as synthetic:10x4x5"
+        )
+    images = source(*sizes, resolution)
+    held_out = (sizes[1],)
+    order = nicv2.generate_order(
+        cut.training_pairs(images, held_out), first_classes, pairs_per_event, seed
+    )
+    return cut.by_sessions(images, held_out, order)
+
+
+def _draw(
+    resolution: tuple[int, int], seed: int, label: int, session: int, frame: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    height, width = resolution
+    shape = np.random.default_rng([seed, 1, label])
+    scene = np.random.default_rng([seed, 2, session])
+    noise = np.random.default_rng([seed, 3, label, session, frame])
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    angle, waves, phase = shape.uniform(0, np.pi), shape.uniform(2, 6), noise.uniform(0, 2)
+    stripes = np.sin(2 * np.pi * waves * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+    colour, ground = shape.uniform(40, 110, 3), scene.uniform(80, 150, 3)
+    image = ground + stripes[..., None] * colour + noise.normal(0, 8, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
