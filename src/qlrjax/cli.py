@@ -49,7 +49,7 @@ def _commands() -> dict[str, Command]:
     def run(words: Sequence[str]) -> int:
         from qlrjax import cli_run
 
-        return cli_run.run(words)
+        return cli_run.main(words)
 
     def learn(words: Sequence[str]) -> int:
         from qlrjax import cli_photos

@@ -176,6 +176,7 @@ def learn_next(
     losses = np.asarray(losses)
     record: Record = {
         "event": event,
+        "of": session.events,
         "classes": [session.class_names[label] for label in present],
         "new_classes": int((introduced == event).sum()),
         "images": len(labels),
