@@ -218,7 +218,7 @@ def compare_step(case, reference, tolerance=1e-5):
 @pytest.mark.parametrize("latent_layer", [0, 14, 23, 27])
 def test_training_step(program, latent_layer):
     """Against float64; at l = 0, see test_gradients about FP32 through 27 normalised layers."""
-    tolerance = 1e-4 if latent_layer == 0 else 1e-5
+    tolerance = 1e-3 if latent_layer == 0 else 1e-5
     compare_step(program(latent_layer), Case.step_by_hand, tolerance)
 
 
