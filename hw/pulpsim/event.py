@@ -20,7 +20,7 @@ from pulpsim.setting import EventSetting, Statistics
 from pulpsim.tiling import ZERO, Cost, choose
 from qlrjax.network import mobilenet_v1
 
-RATIO = 1.1
+RATIO = 1.2
 SLACK = 0.01
 ADAPTIVE_STEPS = frozenset(
     {"forward", "normalise", "norm sums", "norm gradient", "weight gradient", "input gradient",

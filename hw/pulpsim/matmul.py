@@ -91,8 +91,6 @@ class Matmul:
         # How often each operand is read in all.
         a_reads = xp.where(whole_k, xp.where(order < 1, 1.0, count_m), count_m)
         b_reads = xp.where(whole_k, xp.where(order < 1, count_n, 1.0), count_n)
-        a_reads = xp.where(whole_k & (count_n <= 1), 1.0, a_reads)
-        b_reads = xp.where(whole_k & (count_m <= 1), 1.0, b_reads)
         steps = self._steps(machine, nt, kt, mt, order, whole_k)
         a_tile, b_tile = self._a(machine, nt, kt), self._b(machine, kt, mt)
         c_tile = self._c(machine, nt, mt, write=True)

@@ -7,6 +7,7 @@ from pulpsim.layers import Pass
 from pulpsim.matmul import Matmul
 from pulpsim.planes import Flat, Linear, Planes
 from pulpsim.platform import Platform
+from pulpsim.tiling import Place
 
 Row = dict[str, Any]
 ENERGY_PATHS = (
@@ -68,9 +69,11 @@ def memory(result: EventCost) -> list[Row]:
          "memory": label[row.place], "bytes": row.size_bytes}
         for row in plan.tensors
     ]  # fmt: skip
-    for place, capacity in (
-        ("external", plan.external_bytes), ("storage", plan.storage_bytes),
-    ):  # fmt: skip
+    capacities: dict[Place, int] = {
+        "external": plan.external_bytes,
+        "storage": plan.storage_bytes,
+    }
+    for place, capacity in capacities.items():
         used = plan.used_bytes(place)
         state = "fits" if used <= capacity else "does not fit"
         rows.append({"tensor": f"in all, of {capacity} bytes: {state}",

@@ -11,6 +11,7 @@ All candidate tiles of a pass are costed at once as arrays; `search` takes the c
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -124,24 +125,35 @@ def outside(machine: Machine, traffic: Sequence[tuple[Place, Numbers]]) -> tuple
 
 
 def sizes(total: int, unit: int = 1, ratio: float = 1.0, least: int = 1) -> np.ndarray:
-    """Candidate tile sizes: every even split of `total`, rounded up to a multiple of `unit`.
+    """Candidate tile sizes, `total` among them.
 
-    Of the sizes that give the same number of tiles the smallest is as fast and needs least memory.
+    Up to 32 units, every multiple of the unit. Above, the even splits of `total` (of the sizes that
+    give one number of tiles the smallest needs least memory) and the multiples of 16, which share
+    out evenly over 2, 4, 8 and 16 cores.
 
     Args:
         total: What is split.
         unit: Sizes are multiples of this, or `total` itself.
-        ratio: Above 1, neighbours nearer than this factor are left out.
+        ratio: Above 1, neighbours in either list that are nearer than this factor are left out.
         least: No smaller size, unless `total` is.
     """
-    parts = np.arange(1, total + 1)
-    found = ceil_div(ceil_div(total, parts), unit) * unit
-    found = np.unique(np.minimum(found, total))[::-1]
+    if total <= 32 * unit:
+        every = np.arange(unit, total + unit, unit)
+        found = np.unique(np.minimum(every, total))
+        return found[(found >= least) | (found == total)].astype(np.float64)
+    even = ceil_div(ceil_div(total, np.arange(1, total + 1)), unit) * unit
+    step = 16 * unit // math.gcd(16, unit)
+    whole = np.arange(step, total + 1, step)
+    kept = [*_thinned(even, ratio, least), *_thinned(whole, ratio, least), total]
+    return np.unique(np.minimum(kept, total)).astype(np.float64)
+
+
+def _thinned(found: np.ndarray, ratio: float, least: int) -> list[int]:
     kept: list[int] = []
-    for size in found:
-        if not kept or (size >= least and kept[-1] >= ratio * size):
+    for size in np.unique(found)[::-1]:
+        if size >= least and (not kept or kept[-1] >= ratio * size):
             kept.append(int(size))
-    return np.array(kept, np.float64)
+    return kept
 
 
 def grid(*axes: np.ndarray) -> tuple[np.ndarray, ...]:
