@@ -34,7 +34,7 @@ class Mix:
     """
 
     work: int
-    pulp_instructions: float
+    pulp_instructions: int
     loads: tuple[int, ...] = ()
     stores: tuple[int, ...] = ()
     fma: int = 0

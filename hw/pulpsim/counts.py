@@ -167,7 +167,7 @@ def _integer_conv(n: Numbers, channels: Numbers, wout: Numbers) -> Spent:
     return Spent(instr, n * (pairs - 1) + n - 1, 0, _RA + stalls)
 
 
-def _elements(base: int, per: int, step: int, misaligned: float = 0.0) -> Callable[..., Spent]:
+def _elements(base: int, per: int, step: int, misaligned: Numbers = 0.0) -> Callable[..., Spent]:
     def spent(n: Numbers) -> Spent:
         steps = -(-n // step)
         return Spent(base + per * steps, 0, _TAIL, misaligned * steps)
@@ -175,7 +175,7 @@ def _elements(base: int, per: int, step: int, misaligned: float = 0.0) -> Callab
     return spent
 
 
-def _channels(base: int, per_channel: int, per_pixel: float) -> Callable[..., Spent]:
+def _channels(base: int, per_channel: int, per_pixel: Numbers) -> Callable[..., Spent]:
     def spent(n: Numbers, hw: Numbers) -> Spent:
         return Spent(base + n * (per_channel + per_pixel * hw), 0, _TAIL)
 

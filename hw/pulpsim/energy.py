@@ -45,7 +45,7 @@ def of(cost: Cost, platform: Platform) -> Energy:
 
 
 def lifetime_hours(
-    event_seconds: float, event_joules: float, events_per_hour: float, platform: Platform
+    event_seconds: float, event_joules: float, events_per_hour: int | float, platform: Platform
 ) -> float:
     """Hours of a full battery, learning so many events an hour and sleeping in between.
 

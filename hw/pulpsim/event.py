@@ -104,7 +104,7 @@ class EventCost:
         cost = self.cost
         return cost.work / cost.cycles
 
-    def lifetime_hours(self, events_per_hour: float) -> float:
+    def lifetime_hours(self, events_per_hour: int | float) -> float:
         """Hours of battery; see `energy.lifetime_hours`."""
         return energy.lifetime_hours(self.seconds, self.joules, events_per_hour, self.platform)
 

@@ -77,7 +77,7 @@ class Matmul:
         return grid(
             sizes(self.n, n_unit, ratio),
             sizes(self.k, k_unit, ratio, least=16),
-            sizes(self.m, 2 if integer else 4, ratio),
+            sizes(self.m, 1 if integer else 4, ratio),
             np.array([0.0, 1.0]),
         )
 

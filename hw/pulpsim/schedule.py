@@ -24,7 +24,7 @@ class Scheduled:
     name: str
     step: StepName
     work: Pass
-    count: float
+    count: int | float
 
 
 def event(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:

@@ -81,7 +81,7 @@ def memory(result: EventCost) -> list[Row]:
     return rows
 
 
-def summary(result: EventCost, events_per_hour: float) -> Row:
+def summary(result: EventCost, events_per_hour: int | float) -> Row:
     """An event in one row."""
     parts = result.energy
     feasible = events_per_hour * result.seconds <= 3600

@@ -60,7 +60,7 @@ class Cost:
         total["l1_bytes"] = max(mine["l1_bytes"], theirs["l1_bytes"])
         return Cost(**total)
 
-    def times(self, count: float) -> "Cost":
+    def times(self, count: int | float) -> "Cost":
         """This cost `count` times in a row."""
         values = {key: value * count for key, value in dataclasses.asdict(self).items()}
         return Cost(**{**values, "l1_bytes": self.l1_bytes})
