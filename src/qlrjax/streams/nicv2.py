@@ -5,11 +5,17 @@ event has several classes from one session; later ones few pairs each. New class
 over the stream and known ones come back in other sessions.
 """
 
+import functools
+import importlib.resources
+import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 Pair = tuple[int, int]
+
+SCENARIOS = (79, 196, 391)
+ASSET = "nicv2_orders.npz"
 
 # In CORe50's official orders of 391 events the last new class comes at event 321 to 340.
 _NEW_CLASSES_UNTIL = 0.85
@@ -73,3 +79,36 @@ def _interleave(
 
 def _take(rest: list[Pair], generator: np.random.Generator) -> Pair:
     return rest.pop(int(generator.integers(len(rest))))
+
+
+@functools.cache
+def _asset() -> dict[str, np.ndarray]:
+    data = importlib.resources.files("qlrjax").joinpath("assets", ASSET).read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def official_order(scenario: int, run: int) -> tuple[tuple[Pair, ...], ...]:
+    """CORe50's official NICv2 events as (session, object) pairs, objects from 1.
+
+    Args:
+        scenario: 79, 196 or 391, the number of events.
+        run: 0 to 9.
+
+    Raises:
+        ValueError: There is no such scenario or run.
+    """
+    if scenario not in SCENARIOS or not 0 <= run <= 9:
+        raise ValueError(
+            f"NICv2 has no order {scenario}, run {run}; scenarios are {SCENARIOS}, runs 0 to 9"
+        )
+    rows = _asset()[f"{scenario}/{run}"]
+    events: list[list[Pair]] = [[] for _ in range(scenario)]
+    for event, session, item in rows.tolist():
+        events[event].append((session, item))
+    return tuple(tuple(event) for event in events)
+
+
+def official_frames(session: int, item: int) -> int:
+    """Training frames that the official lists have of an object (from 1) in a session."""
+    return int(_asset()["frames"][session, item])

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from qlrjax.streams import builtin, folder, synthetic
+from qlrjax.streams import builtin, core50, folder, synthetic
 from qlrjax.streams.stream import Stream
 
 
@@ -89,6 +89,8 @@ def _open(settings: StreamSettings, resolution: int, seed: int) -> Stream:
             )
         case "folder":
             return _open_folder(settings, Path(place), size, seed)
+        case "core50":
+            return _open_core50(settings, Path(place), size, seed)
     path = Path(settings.data)
     if path.is_dir():
         return _open_folder(settings, path, size, seed)
@@ -96,6 +98,19 @@ def _open(settings: StreamSettings, resolution: int, seed: int) -> Stream:
         f"there is no data {settings.data!r}; give 'builtin', a folder of photos, 'core50:PATH', "
         "'tfds:NAME' or 'synthetic:CLASSESxSESSIONSxFRAMES'"
     )
+
+
+def _open_core50(settings: StreamSettings, path: Path, size: tuple[int, int], seed: int) -> Stream:
+    cache = Path(settings.data_dir) if settings.data_dir else None
+    images = core50.source(path, size, cache)
+    official = settings.order.removeprefix("nicv2_")
+    scenario = int(official) if official.isdigit() else None
+    if settings.order == "auto" and len(images.labels) > 160_000:
+        scenario = 391
+    return core50.stream(
+        images, scenario, settings.run, settings.reduced_test, settings.test_sessions,
+        settings.first_classes, settings.pairs_per_event, seed,
+    )  # fmt: skip
 
 
 def _open_folder(settings: StreamSettings, path: Path, size: tuple[int, int], seed: int) -> Stream:
