@@ -18,6 +18,7 @@ from qlrjax.settings import Settings
 from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 
+# Latents are kept for a second look (other settings, other seeds), up to this much memory.
 _LATENT_CACHE_BYTES = 512 * 2**20
 
 Progress = Callable[[str, int, int], None]
@@ -54,7 +55,7 @@ class Session:
         parameters: Pretrained float parameters by layer name.
         extractor: The frozen stage.
         test_latents: Latents of the stream's test images.
-        cache: Latents by event, filled as events are read while there is room.
+        cache: Latents by image, filled as events are read while there is room.
     """
 
     settings: Settings
@@ -82,6 +83,7 @@ def prepare(
     extractor: Extractor | None = None,
     extra_names: tuple[str, ...] = (),
     on_progress: Progress | None = None,
+    cache: dict[int, np.ndarray] | None = None,
 ) -> Session:
     """Opens the data and the weights, builds the frozen stage, extracts the test latents.
 
@@ -91,6 +93,7 @@ def prepare(
             the first event's images.
         extra_names: Classes that the run learned from photos, besides the stream's.
         on_progress: Called with (what, done, total).
+        cache: Of an earlier session on the same data and extractor, such as another seed's.
 
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
@@ -101,8 +104,9 @@ def prepare(
     network.check_latent_layer(settings.latent_layer)
     if extractor is None:
         extractor = build_extractor(settings, network, parameters, stream)
-    latents = extract(extractor, stream, stream.test, "test images", on_progress)
-    return Session(settings, stream, names, network, parameters, extractor, latents, {})
+    cache = {} if cache is None else cache
+    latents = _cached(extractor, stream, stream.test, cache, "test images", on_progress)
+    return Session(settings, stream, names, network, parameters, extractor, latents, cache)
 
 
 def build_extractor(
@@ -155,8 +159,11 @@ def learn_next(
         The new state and a record of plain JSON values; shares are of 1.
     """
     settings, event = session.settings, int(state.position)
-    latents = _event_latents(session, event, on_progress)
-    labels = session.stream.source.labels[session.stream.events[event]]
+    indices = session.stream.events[event]
+    latents = _cached(
+        session.extractor, session.stream, indices, session.cache, "new images", on_progress
+    )
+    labels = session.stream.source.labels[indices]
     changed, losses = learner.learn_event(
         session.network, settings.latent_layer, settings.protocol, state.learner,
         jnp.asarray(latents), labels, event=int(state.learner.event), seed=settings.seed,
@@ -262,16 +269,25 @@ def extract(
     return np.concatenate(outputs)
 
 
-def _event_latents(session: Session, event: int, on_progress: Progress | None) -> np.ndarray:
-    if event not in session.cache:
-        latents = extract(
-            session.extractor, session.stream, session.stream.events[event], "new images",
-            on_progress,
-        )  # fmt: skip
-        if sum(kept.nbytes for kept in session.cache.values()) > _LATENT_CACHE_BYTES:
-            return latents
-        session.cache[event] = latents
-    return session.cache[event]
+def _cached(
+    extractor: Extractor,
+    stream: Stream,
+    indices: np.ndarray,
+    cache: dict[int, np.ndarray],
+    what: str,
+    on_progress: Progress | None,
+) -> np.ndarray:
+    """Latents of images, from the cache where they are, into it while there is room."""
+    missing = [index for index in indices.tolist() if index not in cache]
+    if len(missing) == len(indices):
+        latents = extract(extractor, stream, indices, what, on_progress)
+        room = _LATENT_CACHE_BYTES // max(latents[0].nbytes, 1) - len(cache)
+        kept = zip(indices.tolist()[: max(room, 0)], latents, strict=False)
+        cache.update((index, latent.copy()) for index, latent in kept)
+        return latents
+    fresh = extract(extractor, stream, np.asarray(missing), what, on_progress) if missing else []
+    found = dict(zip(missing, fresh, strict=True))
+    return np.stack([cache[i] if i in cache else found[i] for i in indices.tolist()])
 
 
 def _rows(session: Session, event: int) -> int:
