@@ -68,6 +68,11 @@ def picture(curves: Sequence[Curve]) -> bytes:
     for axis, curve in zip(axes[1:], curves, strict=True):
         image = _class_panel(axis, curve)
     figure.colorbar(image, ax=axes[-1], label="accuracy on the class (%)", shrink=0.85)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes without a program's name in them."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

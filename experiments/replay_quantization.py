@@ -1,0 +1,202 @@
+"""Final accuracy against the bits of a replay, the latent layer, the replay memory and the seed.
+
+Source: Ravaglia et al., JETCAS 2021, the headline table (8-bit replays lose 0.26 points at 3000
+replays, 7-bit ones up to 5 points; CORe50 NICv2-391), here on a data source given by name.
+
+Command (real object photos in scenes50's layout, sessions 3 and 7 unseen, 5 pairs an event):
+
+    python experiments/replay_quantization.py --data FOLDER --test-sessions 3 7 \
+        --latent-layers 27 --replays 0 500 1500 --bits 32 8 7 6 --seeds 3 --out runs/bits
+
+Expected: 8 bits within 0.5 points of float32, 7 bits within 5. The README has the measured table.
+Minutes on 2 cores, a cell (one setting, one seed) of scenes50: l = 27 0.1, l = 25 2 (500 replays)
+to 6 (1500), l = 23 3 to 9, l = 19 8 to 25. An interrupted run goes on where it stopped: every cell
+is a line of cells.csv.
+Verified: see the README for which cells.
+
+"float32" is a float frozen stage with float replays; all other widths have the int8 stage.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from qlrjax import report, session
+from qlrjax.learner import Protocol
+from qlrjax.settings import Settings, StreamSettings
+
+COLUMNS = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "accuracy_percent",
+           "forgetting_points", "replay_bytes", "seconds")  # fmt: skip
+KEY = COLUMNS[:5]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", default="builtin")
+    parser.add_argument("--data-dir", default="", help="where CORe50's array of frames lies")
+    parser.add_argument("--test-sessions", type=int, nargs="*", default=[])
+    parser.add_argument("--first-classes", type=int, default=10)
+    parser.add_argument("--pairs-per-event", type=int, default=5)
+    parser.add_argument("--latent-layers", type=int, nargs="+", default=[27])
+    parser.add_argument("--replays", type=int, nargs="+", default=[0, 500, 1500])
+    parser.add_argument("--bits", type=int, nargs="+", default=[32, 8, 7, 6, 5, 4])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "cells.csv"
+    cells = read_cells(path)
+    done = {tuple(str(cell[name]) for name in KEY) for cell in cells}
+    shared: dict[Any, Any] = {}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    grid = itertools.product(arguments.latent_layers, arguments.replays, seeds, arguments.bits)
+    for layer, replays, seed, bits in grid:
+        key = (layer, replays, bits, seed, arguments.pairs_per_event)
+        if tuple(map(str, key)) in done or (replays == 0 and bits not in (32, 8)):
+            continue  # without replays, only the frozen stage can differ
+        cell = learn(arguments, layer, replays, bits, seed, shared)
+        append(path, dict(zip(KEY, key, strict=True)) | cell)
+        print({**dict(zip(KEY, key, strict=True)), **cell}, flush=True)
+    summarize(arguments.out, read_cells(path))
+
+
+def learn(
+    arguments: argparse.Namespace, layer: int, replays: int, bits: int, seed: int, shared: dict
+) -> dict[str, Any]:
+    """One cell: a whole session, tested at its end."""
+    rates = Protocol(
+        first_learning_rate=arguments.learning_rate, learning_rate=arguments.learning_rate,
+        classifier="cwr*",
+    )  # fmt: skip
+    chosen = Settings(
+        latent_layer=layer, replays=replays, bits=bits, seed=seed, evaluate_every=10,
+        frozen="float32" if bits == 32 else "int8", protocol=rates,
+        stream=StreamSettings(
+            data=arguments.data,
+            data_dir=arguments.data_dir,
+            first_classes=arguments.first_classes,
+            pairs_per_event=arguments.pairs_per_event,
+            test_sessions=tuple(arguments.test_sessions),
+        ),
+    )  # fmt: skip
+    # The first event is the same for every seed, so the frozen stage and its latents are shared.
+    stage = (layer, chosen.frozen)
+    if stage not in shared:
+        shared.clear()
+        shared[stage] = (None, {})
+    extractor, cache = shared[stage]
+    prepared = session.prepare(chosen, extractor, cache=cache)
+    shared[stage] = (prepared.extractor, cache)
+    started = time.perf_counter()
+    state = session.start(prepared)
+    while int(state.position) < prepared.events:
+        state, _ = session.learn_next(prepared, state)
+    classes = prepared.network.classes
+    curve = report.Curve(
+        "", np.asarray(state.accuracy), np.asarray(state.introduced),
+        np.bincount(prepared.test_labels, minlength=classes), prepared.class_names,
+    )  # fmt: skip
+    summary = curve.summary()
+    return {
+        "accuracy_percent": round(summary.accuracy, 3),
+        "forgetting_points": round(summary.forgetting, 3),
+        "replay_bytes": state.learner.memory.bytes,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def read_cells(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(path: Path, cell: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(cell)
+
+
+def summarize(out: Path, cells: list[dict[str, str]]) -> None:
+    """Mean and standard deviation over the seeds, as Markdown, JSON and a picture."""
+    groups: dict[tuple[int, int, int, int], list[float]] = {}
+    for cell in cells:
+        layer, replays, bits, pairs = (
+            int(cell[name]) for name in ("latent_layer", "replays", "bits", "pairs_per_event")
+        )
+        groups.setdefault((pairs, layer, replays, bits), []).append(float(cell["accuracy_percent"]))
+    rows = [
+        {"pairs_per_event": pairs, "latent_layer": layer, "replays": replays, "bits": bits,
+         "seeds": len(values), "accuracy_percent_mean": float(np.mean(values)),
+         "accuracy_percent_std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+        for (pairs, layer, replays, bits), values in sorted(groups.items())
+    ]  # fmt: skip
+    report.write_atomically(out / "table.json", json.dumps(rows, indent=2) + "\n")
+    report.write_atomically(out / "table.md", markdown(rows))
+    report.write_atomically(out / "accuracy_against_bits.png", picture(rows))
+    print(markdown(rows))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A row a (pairs, layer, replays), a column a width; accuracy in % on unseen sessions."""
+    widths = sorted({row["bits"] for row in rows}, reverse=True)
+    names = ["float32" if bits == 32 else f"{bits} bits" for bits in widths]
+    lines = ["| pairs an event | l | replays | seeds | " + " | ".join(names) + " |",
+             "|" + "---|" * (4 + len(widths))]  # fmt: skip
+    key = ("pairs_per_event", "latent_layer", "replays")
+    for group in sorted({tuple(row[name] for name in key) for row in rows}):
+        mine = {row["bits"]: row for row in rows if tuple(row[name] for name in key) == group}
+        texts = [cell_text(mine.get(bits)) for bits in widths]
+        seeds = max(row["seeds"] for row in mine.values())
+        lines.append(f"| {group[0]} | {group[1]} | {group[2]} | {seeds} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell_text(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    std = row["accuracy_percent_std"]
+    spread = "" if std is None else f" ± {std:.2f}"
+    return f"{row['accuracy_percent_mean']:.2f}{spread}"
+
+
+def picture(rows: list[dict[str, Any]]) -> bytes:
+    figure = Figure(figsize=(6.4, 4.2), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    widths = sorted({row["bits"] for row in rows})
+    for layer, replays in sorted({(r["latent_layer"], r["replays"]) for r in rows if r["replays"]}):
+        mine = [r for r in rows if (r["latent_layer"], r["replays"]) == (layer, replays)]
+        axis.errorbar(
+            [widths.index(row["bits"]) for row in mine],
+            [row["accuracy_percent_mean"] for row in mine],
+            [row["accuracy_percent_std"] or 0 for row in mine],
+            marker="o", capsize=3, label=f"l = {layer}, {replays} replays",
+        )  # fmt: skip
+    axis.set_xticks(range(len(widths)), ["float32" if b == 32 else str(b) for b in widths])
+    axis.set(xlabel="bits of a replay", ylabel="final accuracy on unseen sessions (%)")
+    axis.legend(frameon=False)
+    axis.grid(axis="y", alpha=0.3)
+    return report.png(figure)
+
+
+if __name__ == "__main__":
+    main()
