@@ -1,0 +1,380 @@
+"""Durable state of a run: whole or absent, checked before it is believed.
+
+A folder holds the newest checkpoints, each a `snapshot` in a folder named by its step. One is
+written under a hidden name and appears by a single rename, so a kill at any moment leaves it whole
+or absent. Reading takes the newest intact one and sets damaged ones aside.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from qlrjax import fingerprint, leaves, runfolder, snapshot
+from qlrjax.leaves import Leaf
+from qlrjax.manifest import Manifest
+from qlrjax.runfolder import Record
+
+_STEP = re.compile(r"[0-9]{8}")
+_NAMED_AT_MOST = 8
+
+
+class CorruptCheckpoint(ValueError):
+    """There are checkpoints, and none of them is intact."""
+
+
+class SettingsMismatch(ValueError):
+    """The checkpoint is of a run with other settings."""
+
+
+class SaveFailed(OSError):
+    """A checkpoint could not be written; earlier ones are as they were."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A run as its last intact checkpoint holds it.
+
+    Attributes:
+        state: The tree, all leaves jax arrays.
+        step: Of the checkpoint.
+        records: The log of events.
+        extra: What `save` was given.
+        notes: What the user should be told, one line each.
+    """
+
+    state: Any
+    step: int
+    records: tuple[dict[str, Any], ...]
+    extra: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def save(
+    folder: Path,
+    step: int,
+    state: Any,
+    settings: Mapping[str, Any],
+    records: Sequence[Record],
+    extra: Mapping[str, Any] | None = None,
+    keep: int = 2,
+) -> None:
+    """Writes a checkpoint and removes all but the newest ones.
+
+    Args:
+        folder: Where checkpoints are; made if it is not there. One process at a time.
+        step: Larger than every step in the folder, below 10^8.
+        state: A tree of arrays.
+        settings: In full, plain JSON.
+        records: The log of events up to this step, plain JSON.
+        extra: More plain JSON to keep.
+        keep: How many checkpoints stay, at least 2.
+
+    Raises:
+        ValueError: The step or `keep` is not possible.
+        SaveFailed: It could not be written; earlier checkpoints are as they were.
+    """
+    about = {"settings": dict(settings), "extra": dict(extra or {}),
+             "statics": leaves.static_fields(state)}  # fmt: skip
+    _save(folder, step, leaves.to_host(state), records, about, keep)
+
+
+class Saver:
+    """Saves in a background thread, one checkpoint at a time, while the next event is learned.
+
+    Use it as a context manager: at its end the last checkpoint is on disk, or SaveFailed is raised.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        keep: int = 2,
+        on_saved: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            folder: See `save`.
+            settings: See `save`.
+            keep: See `save`.
+            on_saved: Called in the thread with the records of every checkpoint that is on disk.
+        """
+        self._folder, self._settings, self._keep = folder, settings, keep
+        self._on_saved = on_saved
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "qlrjax-checkpoint")
+        self._pending: concurrent.futures.Future[None] | None = None
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        records: Sequence[Record],
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Copies the state and returns; waits first if the checkpoint before is still written.
+
+        Raises:
+            SaveFailed: The checkpoint before could not be written.
+        """
+        self.flush()
+        about = {"settings": dict(self._settings), "extra": dict(extra or {}),
+                 "statics": leaves.static_fields(state)}  # fmt: skip
+        arrays, log = leaves.to_host(state), tuple(records)
+        self._pending = self._thread.submit(self._work, step, arrays, log, about)
+
+    def flush(self) -> None:
+        """Waits until the last checkpoint is on disk.
+
+        Raises:
+            SaveFailed: It could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _work(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        records: Sequence[Record],
+        about: Mapping[str, Any],
+    ) -> None:
+        _save(self._folder, step, arrays, records, about, self._keep)
+        if self._on_saved is not None:
+            self._on_saved(records)
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+        except Exception as failed:
+            if error is None:
+                raise
+            error.add_note(str(failed))
+        finally:
+            self._thread.shutdown()
+
+
+def restore(
+    folder: Path,
+    template: Any,
+    settings: Mapping[str, Any],
+    free: Collection[str] = (),
+) -> Restored | None:
+    """Reads the newest intact checkpoint; damaged ones are renamed to `*.corrupt-N`.
+
+    Args:
+        folder: Where checkpoints are. One process at a time.
+        template: A tree like the saved one; leaves are arrays or jax.ShapeDtypeStruct.
+        settings: Of this run, plain JSON.
+        free: Dotted names of settings that may differ.
+
+    Returns:
+        What was restored, or None where no checkpoint is.
+
+    Raises:
+        CorruptCheckpoint: No checkpoint is intact.
+        SettingsMismatch: The run has other settings or another shape; the fields are named.
+        ValueError: Another version of qlrjax or Orbax wrote the checkpoint.
+        OSError: The folder cannot be read.
+    """
+    wanted = leaves.describe(template)
+    notes: list[str] = []
+    for step in reversed(steps(folder)):
+        place = folder.absolute() / f"{step:08d}"
+        try:
+            described = snapshot.read_manifest(place)
+            check_same_run(described, template, wanted, settings, free)
+            arrays, records = snapshot.read(place, described, wanted)
+        except snapshot.Damaged as damage:
+            notes.append(_set_aside(place, str(damage)))
+            continue
+        notes += fingerprint_note(described)
+        state = leaves.from_host(template, arrays)
+        return Restored(state, step, records, described.extra, tuple(notes))
+    if notes or _set_aside_before(folder):
+        raise CorruptCheckpoint(
+            f"no checkpoint in {folder} is intact ({'; '.join(notes) or 'all were set aside'}); "
+            "start the run anew, or put a good copy back"
+        )
+    return None
+
+
+def peek(folder: Path) -> Manifest | None:
+    """The newest manifest that is intact, without reading arrays; None where none is.
+
+    Raises:
+        ValueError: Another version of qlrjax wrote it.
+        OSError: The folder cannot be read.
+    """
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(snapshot.Damaged):
+            return snapshot.read_manifest(folder / f"{step:08d}")
+    return None
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending; none where there is no folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+
+def check_same_run(
+    described: Manifest,
+    template: Any,
+    wanted: Mapping[str, Leaf],
+    settings: Mapping[str, Any],
+    free: Collection[str] = (),
+) -> None:
+    """Raises SettingsMismatch unless the run that was saved is the one that is asked for.
+
+    Args:
+        described: Of the saved run.
+        template: See `restore`.
+        wanted: `leaves.describe(template)`.
+        settings: See `restore`.
+        free: See `restore`.
+    """
+    differing = _differing(described.settings, settings, free)
+    if not differing:
+        # The same settings can still mean another state: other images, classes or calibration.
+        then = described.statics | {name: _kind(leaf) for name, leaf in described.leaves.items()}
+        now = leaves.static_fields(template) | {name: _kind(leaf) for name, leaf in wanted.items()}
+        differing = _differing(then, now)
+    if differing:
+        rest = len(differing) - _NAMED_AT_MOST
+        more = f" and {rest} more" if rest > 0 else ""
+        raise SettingsMismatch(
+            f"the run was started with other settings: {'; '.join(differing[:_NAMED_AT_MOST])}"
+            f"{more}; use the run's own settings, another folder, or start anew"
+        )
+
+
+def fingerprint_note(described: Manifest) -> list[str]:
+    """One line when bitwise equality with the run that was saved cannot be promised here."""
+    changed = fingerprint.differences(described.fingerprint, fingerprint.take())
+    if not changed:
+        return []
+    return [
+        f"the run was saved on another machine or with other software ({'; '.join(changed)}): "
+        "going on is valid, but bit-for-bit equality is no longer promised"
+    ]
+
+
+def _save(
+    folder: Path,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    records: Sequence[Record],
+    about: Mapping[str, Any],
+    keep: int,
+) -> None:
+    if keep < 2:
+        raise ValueError(f"keep is {keep}; at least 2 checkpoints must stay")
+    earlier = _earlier(folder, step)
+    if not max(earlier, default=-1) < step < 10**8:
+        raise ValueError(f"step {step} does not follow the checkpoints {earlier} in {folder}")
+    place = folder.absolute() / f"{step:08d}"
+    draft = place.with_name(f".draft-{place.name}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        snapshot.write(draft, arrays, records, step=step, fingerprint=fingerprint.take(), **about)
+        draft.rename(place)
+        runfolder.sync(folder)
+    except Exception as error:  # Orbax reports a full disk in many ways
+        shutil.rmtree(draft, ignore_errors=True)
+        raise SaveFailed(_save_failed(folder, step, earlier, error)) from error
+    for old in steps(folder)[:-keep]:
+        # A checkpoint too many is no reason to stop.
+        with contextlib.suppress(OSError):
+            runfolder.remove_folder(folder / f"{old:08d}")
+
+
+def _earlier(folder: Path, step: int) -> list[int]:
+    try:
+        return steps(folder)
+    except OSError as error:
+        raise SaveFailed(_save_failed(folder, step, [], error)) from error
+
+
+def _sweep(folder: Path) -> None:
+    # What a killed process left behind; the run folder's lock keeps live ones out.
+    for pattern in (".draft-*", ".trash-*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _set_aside(place: Path, reason: str) -> str:
+    """Renames a damaged checkpoint and says so."""
+    number = 1
+    while (aside := place.with_name(f"{place.name}.corrupt-{number}")).exists():
+        number += 1
+    what = f"checkpoint {place.name} is damaged ({reason})"
+    try:
+        place.rename(aside)
+    except OSError as error:
+        return f"{what}; it was passed over, but not set aside ({error.strerror})"
+    return f"{what}; it was set aside as {aside.name}"
+
+
+def _set_aside_before(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.corrupt-*"))
+
+
+def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Exception) -> str:
+    last = f"the last good one is {earlier[-1]}" if earlier else "there is no earlier one"
+    return (
+        f"checkpoint {step} could not be written to {folder} ({snapshot.describe_error(error)}); "
+        f"{last}; make room or mend the folder, then give the same command again"
+    )
+
+
+def _differing(
+    then: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """One phrase for every entry that differs, nested ones by their dotted names."""
+    then, now = _flat(then), _flat(now)
+    names = [name for name in sorted({*then, *now}) if name not in free]
+    return [
+        f"{name} was {then.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
+        for name in names
+        if name not in then or name not in now or then[name] != now[name]
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _kind(leaf: Leaf) -> list[Any]:
+    return [leaf.dtype, *leaf.shape]

@@ -1,0 +1,58 @@
+"""What bitwise equality of a resumed run depends on besides settings and state."""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+_JAX_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
+
+Fingerprint = dict[str, str]
+
+
+def take() -> Fingerprint:
+    """The fingerprint of this process."""
+    values = {name: metadata.version(name) for name in _PACKAGES}
+    values |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
+    values["python"] = platform.python_version()
+    values["platform"] = f"{platform.system()} {platform.machine()}"
+    values["processor"] = _processor()
+    values["cpus"] = str(_visible_cpus())
+    values["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
+    values["device"] = f"{jax.default_backend()} {jax.devices()[0].device_kind}"
+    return values
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """What differs, one phrase each."""
+    names = sorted({*then, *now})
+    return tuple(
+        f"{name} was {then.get(name, 'unknown') or 'empty'}, is {now.get(name) or 'empty'}"
+        for name in names
+        if then.get(name) != now.get(name)
+    )
+
+
+def _visible_cpus() -> int:
+    # XLA sizes its thread pool, and so the order of its sums, by the CPUs the process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
