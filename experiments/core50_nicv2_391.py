@@ -1,4 +1,4 @@
-"""CORe50 NICv2-391 with latent replays: the experiment that the paper's accuracy claims are made on.
+"""CORe50 NICv2-391 with latent replays, on which the paper makes its accuracy claims.
 
 Source: Ravaglia et al., JETCAS 2021; the protocol is that of vlomonaco/ar1-pytorch, commit 813f977
 (preset ar1star-free). Its latent layer 19 is 20 here: the first trained layer.

@@ -47,7 +47,7 @@ def load(path: Path, classes: int) -> Extractor:
     try:
         if path.stat().st_size > _SIZE_LIMIT_BYTES:
             raise ValueError(f"{path} is larger than any frozen stage; it is not one of ours")
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays["meta"].tobytes())
         stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))

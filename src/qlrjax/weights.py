@@ -141,7 +141,7 @@ def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
 def _read_npz(path: Path) -> Parameters:
     parameters: Parameters = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 layer, _, key = name.rpartition(":")
                 parameters.setdefault(layer, {})[key] = archive[name].astype(np.float32)

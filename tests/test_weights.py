@@ -1,0 +1,123 @@
+"""Pretrained parameters: the asset, Keras' layout, and every way a file can be wrong."""
+
+import h5py
+import numpy as np
+import pytest
+
+from qlrjax import weights
+from qlrjax.network import mobilenet_v1
+
+
+def test_builtin_weights_fit_the_table_and_are_sane():
+    network, parameters = weights.load("builtin", 10, 128)
+    assert network.padding_convention == "tensorflow"
+    assert network.activation == "relu6"
+    total = sum(own["weight"].size for own in parameters.values())
+    assert total == 3_185_088  # MobileNet-V1 1.0 without its classifier
+    # Some variances are tiny, which is why epsilon stays inside the square root.
+    assert min(own["variance"].min() for own in parameters.values()) < 1e-20
+
+
+def test_random_weights_are_a_function_of_the_seed():
+    _, first = weights.load("random:3:0.25", 5, 32)
+    network, again = weights.load("random:3:0.25", 5, 32)
+    assert network.width == 0.25
+    for name, own in first.items():
+        for key in own:
+            np.testing.assert_array_equal(own[key], again[name][key])
+    _, other = weights.load("random:4:0.25", 5, 32)
+    assert not np.array_equal(first["conv1"]["weight"], other["conv1"]["weight"])
+
+
+def test_npz_round_trip(tmp_path):
+    network, parameters = weights.load("random:1:0.5", 5, 32)
+    path = tmp_path / "own.npz"
+    arrays = {
+        f"{name}:{key}": value for name, own in parameters.items() for key, value in own.items()
+    }
+    np.savez(path, **arrays)
+    loaded_network, loaded = weights.load(str(path), 7, 64)
+    assert loaded_network.width == network.width
+    np.testing.assert_array_equal(loaded["conv6/sep"]["weight"], parameters["conv6/sep"]["weight"])
+
+
+def keras_file(path, width=0.25, without=()):
+    """A file as keras.applications writes it: layer/layer/tensor:0, Keras' own axis order."""
+    network = mobilenet_v1(width)
+    parameters = weights.random(network, 5)
+    with h5py.File(path, "w") as file:
+        for layer in network.layers[:-1]:
+            own, block = parameters[layer.name], (layer.index + 1) // 2
+            name = {"conv": "conv1", "depthwise": f"conv_dw_{block}"}.get(
+                layer.kind, f"conv_pw_{block}"
+            )
+            kernel = own["weight"]
+            if layer.kind == "depthwise":
+                kernel, key = kernel[..., None], "depthwise_kernel:0"
+            else:
+                kernel = kernel[None, None] if layer.kind == "pointwise" else kernel
+                key = "kernel:0"
+            tensors = {f"{name}/{name}/{key}": kernel}
+            norms = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean",
+                     "variance": "moving_variance"}  # fmt: skip
+            for ours, theirs in norms.items():
+                tensors[f"{name}_bn/{name}_bn/{theirs}:0"] = own[ours]
+            for tensor, value in tensors.items():
+                if tensor not in without:
+                    file[tensor] = value
+    return parameters
+
+
+def test_keras_file_gives_the_same_parameters(tmp_path):
+    expected = keras_file(tmp_path / "mobilenet_2_5_128_tf_no_top.h5")
+    network, loaded = weights.load(str(tmp_path / "mobilenet_2_5_128_tf_no_top.h5"), 50, 128)
+    assert network.width == 0.25
+    for name, own in expected.items():
+        for key, value in own.items():
+            np.testing.assert_array_equal(loaded[name][key], value, err_msg=f"{name}:{key}")
+
+
+def test_keras_file_without_a_tensor_is_refused_by_name(tmp_path):
+    path = tmp_path / "k.h5"
+    keras_file(path, without=("conv_dw_7_bn/conv_dw_7_bn/moving_mean:0",))
+    with pytest.raises(weights.WeightsError, match="conv_dw_7_bn/moving_mean"):
+        weights.load(str(path), 50, 128)
+
+
+@pytest.mark.parametrize(
+    ("layer", "key", "value", "message"),
+    [
+        ("conv6/dw", "weight", np.zeros((3, 3, 4), np.float32), r"weight has shape \[3, 3, 4\]"),
+        ("conv1", "gamma", np.full(8, np.nan, np.float32), "conv1:gamma holds NaN"),
+        ("conv1", "variance", np.full(8, -1, np.float32), "conv1:variance is negative"),
+        ("conv4_1/sep", "weight", None, "no tensor conv4_1/sep:weight"),
+    ],
+)
+def test_unusable_tensors_are_named(layer, key, value, message):
+    network = mobilenet_v1(0.25, 32)
+    parameters = weights.random(network, 0)
+    parameters[layer][key] = value
+    if value is None:
+        del parameters[layer][key]
+    with pytest.raises(weights.WeightsError, match=message):
+        weights.check(network, parameters, "file.npz")
+
+
+def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(weights.WeightsError, match="there is no weights file"):
+        weights.load(str(tmp_path / "none.h5"), 10, 128)
+    (tmp_path / "t.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(weights.WeightsError, match="not a readable"):
+        weights.load(str(tmp_path / "t.npz"), 10, 128)
+    (tmp_path / "t.h5").write_bytes(b"\x89HDF\r\n\x1a\n cut")
+    with pytest.raises(weights.WeightsError, match="not a readable HDF5"):
+        weights.load(str(tmp_path / "t.h5"), 10, 128)
+    (tmp_path / "w.txt").write_text("x")
+    with pytest.raises(weights.WeightsError, match=r"weights are \.h5 or \.npz"):
+        weights.load(str(tmp_path / "w.txt"), 10, 128)
+
+
+def test_a_damaged_asset_is_noticed(monkeypatch):
+    monkeypatch.setattr(weights, "ASSET_SHA256", "0" * 64)
+    with pytest.raises(weights.WeightsError, match="install qlrjax again"):
+        weights.load_builtin()
