@@ -5,7 +5,6 @@ written under a hidden name and appears by a single rename, so a kill at any mom
 or absent. Reading takes the newest intact one and sets damaged ones aside.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -13,7 +12,6 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,8 @@ from qlrjax.runfolder import Record
 
 _STEP = re.compile(r"[0-9]{8}")
 _NAMED_AT_MOST = 8
+
+Found = tuple[Manifest, dict[str, np.ndarray], tuple[dict[str, Any], ...], tuple[str, ...]]
 
 
 class CorruptCheckpoint(ValueError):
@@ -82,93 +82,7 @@ def save(
         ValueError: The step or `keep` is not possible.
         SaveFailed: It could not be written; earlier checkpoints are as they were.
     """
-    about = {"settings": dict(settings), "extra": dict(extra or {}),
-             "statics": leaves.static_fields(state)}  # fmt: skip
-    _save(folder, step, leaves.to_host(state), records, about, keep)
-
-
-class Saver:
-    """Saves in a background thread, one checkpoint at a time, while the next event is learned.
-
-    Use it as a context manager: at its end the last checkpoint is on disk, or SaveFailed is raised.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        settings: Mapping[str, Any],
-        keep: int = 2,
-        on_saved: Callable[[Sequence[Record]], None] | None = None,
-    ) -> None:
-        """Nothing is written yet.
-
-        Args:
-            folder: See `save`.
-            settings: See `save`.
-            keep: See `save`.
-            on_saved: Called in the thread with the records of every checkpoint that is on disk.
-        """
-        self._folder, self._settings, self._keep = folder, settings, keep
-        self._on_saved = on_saved
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "qlrjax-checkpoint")
-        self._pending: concurrent.futures.Future[None] | None = None
-
-    def save(
-        self,
-        step: int,
-        state: Any,
-        records: Sequence[Record],
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Copies the state and returns; waits first if the checkpoint before is still written.
-
-        Raises:
-            SaveFailed: The checkpoint before could not be written.
-        """
-        self.flush()
-        about = {"settings": dict(self._settings), "extra": dict(extra or {}),
-                 "statics": leaves.static_fields(state)}  # fmt: skip
-        arrays, log = leaves.to_host(state), tuple(records)
-        self._pending = self._thread.submit(self._work, step, arrays, log, about)
-
-    def flush(self) -> None:
-        """Waits until the last checkpoint is on disk.
-
-        Raises:
-            SaveFailed: It could not be written.
-        """
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
-
-    def _work(
-        self,
-        step: int,
-        arrays: Mapping[str, np.ndarray],
-        records: Sequence[Record],
-        about: Mapping[str, Any],
-    ) -> None:
-        _save(self._folder, step, arrays, records, about, self._keep)
-        if self._on_saved is not None:
-            self._on_saved(records)
-
-    def __enter__(self) -> "Saver":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.flush()
-        except Exception as failed:
-            if error is None:
-                raise
-            error.add_note(str(failed))
-        finally:
-            self._thread.shutdown()
+    publish(folder, step, leaves.to_host(state), records, about(state, settings, extra), keep)
 
 
 def restore(
@@ -195,19 +109,46 @@ def restore(
         OSError: The folder cannot be read.
     """
     wanted = leaves.describe(template)
+
+    def accept(described: Manifest) -> None:
+        check_same_run(described, template, wanted, settings, free)
+
+    found = read_newest(folder, accept)
+    if found is None:
+        return None
+    described, arrays, records, notes = found
+    return Restored(
+        state=leaves.from_host(template, arrays),
+        step=described.step,
+        records=records,
+        extra=described.extra,
+        notes=(*notes, *fingerprint_note(described)),
+    )
+
+
+def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | None:
+    """Manifest, leaves by path, log and notes of the newest intact checkpoint; see `restore`.
+
+    Args:
+        folder: See `restore`.
+        accept: Raises if the manifest is not of the run that is asked for.
+
+    Raises:
+        CorruptCheckpoint: No checkpoint is intact.
+        ValueError: Another version of qlrjax or Orbax wrote the checkpoint.
+        OSError: The folder cannot be read.
+    """
     notes: list[str] = []
     for step in reversed(steps(folder)):
         place = folder.absolute() / f"{step:08d}"
         try:
             described = snapshot.read_manifest(place)
-            check_same_run(described, template, wanted, settings, free)
-            arrays, records = snapshot.read(place, described, wanted)
+            accept(described)
+            arrays, records = snapshot.read(place, described)
         except snapshot.Damaged as damage:
             notes.append(_set_aside(place, str(damage)))
             continue
-        notes += fingerprint_note(described)
-        state = leaves.from_host(template, arrays)
-        return Restored(state, step, records, described.extra, tuple(notes))
+        return described, arrays, records, tuple(notes)
     if notes or _set_aside_before(folder):
         raise CorruptCheckpoint(
             f"no checkpoint in {folder} is intact ({'; '.join(notes) or 'all were set aside'}); "
@@ -284,14 +225,15 @@ def fingerprint_note(described: Manifest) -> list[str]:
     ]
 
 
-def _save(
+def publish(
     folder: Path,
     step: int,
     arrays: Mapping[str, np.ndarray],
     records: Sequence[Record],
-    about: Mapping[str, Any],
-    keep: int,
+    facts: Mapping[str, Any],
+    keep: int = 2,
 ) -> None:
+    """As `save`, of leaves by path and of facts for the manifest, see `about`."""
     if keep < 2:
         raise ValueError(f"keep is {keep}; at least 2 checkpoints must stay")
     earlier = _earlier(folder, step)
@@ -302,7 +244,7 @@ def _save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        snapshot.write(draft, arrays, records, step=step, fingerprint=fingerprint.take(), **about)
+        snapshot.write(draft, arrays, records, step=step, **facts)
         draft.rename(place)
         runfolder.sync(folder)
     except Exception as error:  # Orbax reports a full disk in many ways
@@ -312,6 +254,14 @@ def _save(
         # A checkpoint too many is no reason to stop.
         with contextlib.suppress(OSError):
             runfolder.remove_folder(folder / f"{old:08d}")
+
+
+def about(
+    state: Any, settings: Mapping[str, Any], extra: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The fields of a manifest that `publish` needs: of the run and of this process."""
+    return {"settings": dict(settings), "extra": dict(extra or {}),
+            "statics": leaves.static_fields(state), "fingerprint": fingerprint.take()}  # fmt: skip
 
 
 def _earlier(folder: Path, step: int) -> list[int]:

@@ -21,7 +21,6 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from qlrjax import leaves, manifest, runfolder
-from qlrjax.leaves import Leaf
 from qlrjax.manifest import Manifest
 from qlrjax.runfolder import Record
 
@@ -99,27 +98,26 @@ def read_manifest(place: Path) -> Manifest:
 
 
 def read(
-    place: Path, described: Manifest, wanted: Mapping[str, Leaf]
+    place: Path, described: Manifest
 ) -> tuple[dict[str, np.ndarray], tuple[dict[str, Any], ...]]:
     """Arrays and records of a checkpoint.
 
     Args:
         place: Its folder, an absolute path.
-        described: Its manifest, with the shapes that are wanted.
-        wanted: Shapes and types by path; nothing larger is allocated.
+        described: Its manifest; the caller has found its shapes to be those it wants.
 
     Raises:
         Damaged: It is not what was written.
         ValueError: It is, but this Orbax cannot read it.
         OSError: It cannot be read for a reason that is not damage.
     """
-    expected = sum(leaf.bytes for leaf in wanted.values()) + _OVERHEAD_BYTES
+    expected = sum(leaf.bytes for leaf in described.leaves.values()) + _OVERHEAD_BYTES
     if sum(file.bytes for file in described.files.values()) > expected:
         raise Damaged("its files are larger than its arrays can be")
     with _reading():
         _verify_files(place, described)
         log = (place / _RECORDS).read_bytes()
-    arrays = _load_arrays(place, described, wanted)
+    arrays = _load_arrays(place, described)
     for name, signed in leaves.sign(arrays).items():
         if signed != described.leaves[name]:
             raise Damaged(f"leaf {name} does not have the digest noted for it")
@@ -129,10 +127,13 @@ def read(
         raise Damaged(f"its log is not JSON lines: {error}") from error
 
 
-def _load_arrays(
-    place: Path, described: Manifest, wanted: Mapping[str, Leaf]
-) -> dict[str, np.ndarray]:
-    targets = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
+    try:
+        targets = {
+            name: np.empty(leaf.shape, leaf.dtype) for name, leaf in described.leaves.items()
+        }
+    except (MemoryError, ValueError) as error:
+        raise Damaged("its manifest asks for more memory than there is") from error
     try:
         loaded = ocp.load(os.fspath(place / _STATE), _nonempty(targets))
     except Exception as error:
@@ -142,7 +143,7 @@ def _load_arrays(
             f"checkpoint {place} is intact, but Orbax cannot read it ({describe_error(error)}); "
             f"use the Orbax that wrote it, {writer}"
         ) from error
-    return {name: np.asarray(loaded.get(name, targets[name])) for name in wanted}
+    return {name: np.asarray(loaded.get(name, targets[name])) for name in targets}
 
 
 def _nonempty(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
