@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax.export import files
+from qlrjax import runfolder
 from qlrjax.frozen import Stage
 
 
@@ -41,4 +41,5 @@ def write(path: Path, stage: Stage, others: Mapping[str, Any] | None = None) -> 
     buffer = io.BytesIO()
     everything: dict[str, Any] = {**named(stage), **(others or {})}
     np.savez(buffer, **everything)
-    files.write(path, buffer.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runfolder.write_atomic(path, buffer.getvalue())

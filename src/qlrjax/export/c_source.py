@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax import adaptive, contract, quantize, replay
-from qlrjax.export import c_text, files
+from qlrjax import adaptive, contract, quantize, replay, runfolder
+from qlrjax.export import c_text
 from qlrjax.frozen import IntegerLayer, Stage
 from qlrjax.network import Layer, Network
 from qlrjax.replay import ReplayMemory
@@ -101,10 +101,11 @@ def export(
     for source in sources.iterdir():
         if source.name.endswith((".c", ".h")):
             texts[source.name] = source.read_text(encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        files.write(folder / name, text.encode())
+        runfolder.write_atomic(folder / name, text)
     if memory.bytes > _HEADER_LIMIT_BYTES:
-        files.write(folder / _REPLAY_FILE, np.asarray(memory.data).tobytes())
+        runfolder.write_atomic(folder / _REPLAY_FILE, np.asarray(memory.data).tobytes())
     return _sections(network, stage, shapes, memory, latent, offsets)
 
 

@@ -76,7 +76,7 @@ def pad(
         f"{name}.pads", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
     )
     same = (values == values[0]).all()
-    fill = graph.constant(f"{name}.pad_value", values[0] if same else np.array(0, np.uint8))
+    fill = graph.constant(f"{name}.pad_value", np.array(values[0] if same else 0, np.uint8))
     x = graph.add("Pad", x, pads, fill, mode="constant")
     if same:
         return x, NO_PADDING

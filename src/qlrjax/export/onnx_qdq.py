@@ -4,7 +4,9 @@
 
 This is an approximation of `frozen.apply`. Scales are float32 and biases whole multiples of
 S_in * S_w, so a value next to a rounding boundary can fall on its other side: codes differ by one
-there, and later layers carry that on. How often is measured by `experiments/exactness.py`.
+there, and later layers carry that on. How often is measured by `experiments/exactness.py`. Where a
+multiple of S_in * S_w is too coarse (channels of tiny variance, whose every unit of the accumulator
+is many codes), the rest of the bias is added in float32 after the convolution.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from qlrjax.fixedpoint import code_max
 from qlrjax.frozen import IntegerLayer, Stage
 
 _INT32_MAX = 2**31 - 1
+_COARSEST = 0.1  # what rounding a bias may move a code
 
 
 def export(
@@ -80,20 +83,26 @@ def _convolve(
         graph.constant(f"{name}.weight_zero", np.zeros(len(scale), np.int8)),
         axis=0,
     )
+    whole, step = np.round(bias), scale * ends[0]
     offset = graph.add(
         "DequantizeLinear",
-        graph.constant(f"{name}.bias", bias),
-        graph.constant(f"{name}.bias_scale", (scale * ends[0]).astype(np.float32)),
-        graph.constant(f"{name}.bias_zero", np.zeros(len(scale), np.int32)),
+        graph.constant(f"{name}.bias", whole.astype(np.int32)),
+        graph.constant(f"{name}.bias_scale", step.astype(np.float32)),
+        graph.constant(f"{name}.bias_zero", np.zeros(len(step), np.int32)),
         axis=0,
     )
-    return graph.add("Conv", real, filters, offset, **onnx_graph.geometry(layer, padding))
+    y = graph.add("Conv", real, filters, offset, **onnx_graph.geometry(layer, padding))
+    rest = (bias - whole) * step
+    if np.abs(rest).max() <= _COARSEST * ends[1]:
+        return y
+    row = rest.astype(np.float32).reshape(1, -1, 1, 1)
+    return graph.add("Add", y, graph.constant(f"{name}.bias_rest", row))
 
 
 def _parameters(
     layer: IntegerLayer, ends: tuple[float, float], zero_point: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int8 weights [Cout, ...], their float64 scales [Cout] and int32 biases [Cout].
+    """int8 weights [Cout, ...], their float64 scales [Cout] and biases [Cout] in S_in * S_w.
 
     A code is floor(m * acc + a); rounding m * acc + a - 1/2 gives the same but at ties.
     """
@@ -105,16 +114,15 @@ def _parameters(
     sign = np.where(multiplier < 0, -1, 1)
     weight = np.clip(weight * sign[:, None, None, None], -128, 127)
     multiplier = np.abs(multiplier)
-    weight_sum = weight.sum(axis=(1, 2, 3))
     with np.errstate(divide="ignore", invalid="ignore"):
-        bias = np.round(addend / multiplier) + zero_point * weight_sum
+        bias = addend / multiplier + zero_point * weight.sum(axis=(1, 2, 3))
     # A bias beyond int32 dwarfs every accumulator: the channel is as good as constant.
     constant = ~(np.abs(bias) <= _INT32_MAX)
     multiplier = np.where(constant, 2.0**-16, multiplier)
     weight[constant] = 0
     limit = _INT32_MAX * 2.0**-16
-    bias = np.where(constant, np.round(np.clip(addend, -limit, limit) * 2**16), bias)
-    return weight.astype(np.int8), multiplier * ends[1] / ends[0], bias.astype(np.int32)
+    bias = np.where(constant, np.clip(addend, -limit, limit) * 2**16, bias)
+    return weight.astype(np.int8), multiplier * ends[1] / ends[0], bias
 
 
 def _pool(

@@ -1,0 +1,38 @@
+"""What a session learned, as named plain arrays beside the frozen stage."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qlrjax import learner
+from qlrjax.learner import LearnerState, Protocol
+from qlrjax.quantize import QuantizedStage
+
+
+def learned(
+    quantized: QuantizedStage, protocol: Protocol, state: LearnerState, class_names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Arrays of everything above the cut.
+
+    Returns:
+        "ranges" (real value of code 255 of every frozen layer), "latent_max", "class_names";
+        "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std; "head" [C, classes], the one
+        to predict with; "replay.data" (packed), "replay.labels", "replay.filled", "replay.bits".
+    """
+    params = learner.inference_params(protocol, state)
+    memory = state.memory
+    arrays = {
+        "ranges": np.asarray(quantized.ranges, np.float64),
+        "latent_max": np.asarray(memory.latent_max, np.float64),
+        "class_names": np.asarray(class_names, np.str_),
+        "head": np.asarray(params["head"]),
+        "replay.data": np.asarray(memory.data),
+        "replay.labels": np.asarray(memory.labels),
+        "replay.filled": np.asarray(memory.filled),
+        "replay.bits": np.asarray(memory.bits),
+        "replay.shape": np.asarray(memory.shape),
+    }
+    for name, own in params["layers"].items():
+        for field, value in (own | state.training.statistics[name]).items():
+            arrays[f"adaptive.{name}.{field}"] = np.asarray(value)
+    return arrays
