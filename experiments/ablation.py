@@ -73,11 +73,11 @@ def main() -> int:
         ),
     )  # fmt: skip
     rows = []
-    with interrupt.watch() as should_stop:
+    with interrupt.catch() as stop:
         for index, (name, chosen) in enumerate(variants(base).items()):
-            outcome = run.run(chosen, arguments.out / f"{index:02d}", should_stop=should_stop)
+            outcome = run.run(chosen, arguments.out / f"{index:02d}", stop=stop)
             if not outcome.finished:
-                return should_stop()
+                return stop.exit_code
             summary = outcome.curve(name).summary()
             rows.append({"variant": name} | dataclasses.asdict(summary))
             print(f"{name:36s} {summary.accuracy:6.2f} %", flush=True)

@@ -56,18 +56,18 @@ def settings_of(arguments: argparse.Namespace, layer: int, replays: int, bits: i
 def main() -> int:
     arguments = parse()
     rows, curves = [], []
-    with interrupt.watch() as should_stop:
+    with interrupt.catch() as stop:
         for layer in arguments.latent_layers:
             for replays in arguments.replays:
                 for bits in arguments.bits if replays else [32, 8]:
                     chosen = settings_of(arguments, layer, replays, bits)
                     folder = arguments.out / f"l{layer}-{replays}x{bits}"
                     outcome = run.run(
-                        chosen, folder, should_stop=should_stop,
+                        chosen, folder, stop=stop,
                         on_event=lambda record: print(json.dumps(record), flush=True),
                     )  # fmt: skip
                     if not outcome.finished:
-                        return should_stop()
+                        return stop.exit_code
                     curve = outcome.curve(f"l = {layer}, {name_of(chosen)}")
                     curves.append(curve)
                     rows.append(

@@ -68,22 +68,27 @@ def main(words: Sequence[str]) -> int:
     """Runs, resumes or shows a session; exit code 0, or 130 and 143 when interrupted."""
     arguments = parse(words)
     console = Console(stderr=True)
-    with interrupt.watch() as should_stop:
-        with _progress(console) as (on_progress, on_event):
-            outcome = run.run(
-                arguments.settings, arguments.out, fresh=arguments.fresh, on_event=on_event,
-                on_progress=on_progress, should_stop=should_stop,
-            )  # fmt: skip
+    with interrupt.catch(_say_stopping) as stop:
+        try:
+            with _progress(console) as (on_progress, on_event):
+                outcome = run.run(
+                    arguments.settings, arguments.out, fresh=arguments.fresh, on_event=on_event,
+                    on_progress=on_progress, stop=stop,
+                )  # fmt: skip
+        except interrupt.Interrupted:
+            return _interrupted(console, arguments.out, stop)
         for note in outcome.notes:
             console.print(f"[yellow]note:[/] {note}")
         if not outcome.finished:
-            return _interrupted(console, arguments.out, should_stop())
+            return _interrupted(console, arguments.out, stop)
+        if not outcome.seconds:
+            console.print(f"the run in {arguments.out} is finished; --fresh starts it anew")
         curves = [outcome.curve(name_of(arguments.settings))]
         if arguments.contrast and arguments.settings.replays:
             with _progress(console) as (on_progress, on_event):
-                curves += _contrast(outcome, arguments, on_event, should_stop)
-            if should_stop():
-                return _interrupted(console, arguments.out, should_stop())
+                curves += _contrast(outcome, arguments, on_event, stop)
+            if stop.requested:
+                return _interrupted(console, arguments.out, stop)
     report.write_atomically(arguments.out / "report.png", report.picture(curves))
     show(Console(), curves, outcome, arguments.out)
     return 0
@@ -93,7 +98,7 @@ def _contrast(
     outcome: run.Outcome,
     arguments: RunArguments,
     on_event: Callable[[Record], None],
-    should_stop: Callable[[], int],
+    stop: interrupt.Stop,
 ) -> list[report.Curve]:
     """The same stream without replays: with the consolidated head, and plainly fine-tuned."""
     curves = []
@@ -105,7 +110,7 @@ def _contrast(
         without = dataclasses.replace(arguments.settings, replays=0, protocol=protocol)
         folder = arguments.out / ("no-replay" if classifier == "plain" else "no-replay-cwrstar")
         other = run.run(
-            without, folder, fresh=arguments.fresh, on_event=on_event, should_stop=should_stop,
+            without, folder, fresh=arguments.fresh, on_event=on_event, stop=stop,
             session=session.with_settings(outcome.session, without),
         )  # fmt: skip
         curves.append(other.curve(name))
@@ -141,9 +146,14 @@ def show(console: Console, curves: Sequence[report.Curve], outcome: run.Outcome,
     console.print(f"picture: {out / 'report.png'}   figures: {out / 'summary.json'}")
 
 
-def _interrupted(console: Console, out: Path, code: int) -> int:
+def _say_stopping(signal_name: str) -> None:
+    text = f"{signal_name}: finishing the event and saving; once more stops at once without saving"
+    print(text, file=sys.stderr, flush=True)
+
+
+def _interrupted(console: Console, out: Path, stop: interrupt.Stop) -> int:
     console.print(f"stopped and saved; go on with the same command (--out {out})")
-    return code
+    return stop.exit_code
 
 
 @contextmanager

@@ -128,20 +128,36 @@ def build_extractor(
 
 def start(session: Session) -> SessionState:
     """The state before the first event."""
-    settings, network = session.settings, session.network
-    params, statistics = adaptive.init(network, session.parameters, settings.latent_layer)
-    memory = replay.init(
-        settings.replays, network.latent_shape(settings.latent_layer), settings.bits,
-        session.extractor.latent_max,
+    return initial_state(
+        session.settings, session.network, session.parameters, session.extractor.latent_max,
+        session.events,
     )  # fmt: skip
+
+
+def initial_state(
+    settings: Settings, network: Network, parameters: Parameters, latent_max: float, events: int
+) -> SessionState:
+    """A learner that has seen nothing, and an empty accuracy matrix.
+
+    Args:
+        settings: All settings.
+        network: The layer table; its logits are the classes.
+        parameters: Pretrained float parameters of the adaptive layers.
+        latent_max: Of the frozen stage.
+        events: Rows of the accuracy matrix.
+    """
+    params, statistics = adaptive.init(network, parameters, settings.latent_layer)
+    memory = replay.init(
+        settings.replays, network.latent_shape(settings.latent_layer), settings.bits, latent_max
+    )
     classes = network.classes
     return SessionState(
         learner=learner.init(
             network, settings.latent_layer, settings.protocol, params, statistics, memory
         ),
         position=jnp.zeros((), jnp.int32),
-        accuracy=jnp.full((session.events, classes), jnp.nan, jnp.float32),
-        introduced=jnp.full((classes,), session.events, jnp.int32),
+        accuracy=jnp.full((events, classes), jnp.nan, jnp.float32),
+        introduced=jnp.full((classes,), events, jnp.int32),
     )
 
 

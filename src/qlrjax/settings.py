@@ -5,6 +5,7 @@ import json
 import tomllib
 import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +87,16 @@ def from_dict(values: dict[str, Any], cls: Any = Settings, where: str = "") -> A
     return cls(**known)
 
 
+def differences(before: Settings, now: Settings, free: Collection[str] = ()) -> list[str]:
+    """One phrase for every setting that differs, nested ones by their dotted names."""
+    then, current = _flat(to_dict(before)), _flat(to_dict(now))
+    return [
+        f"{name} was {then[name]!r}, is {value!r}"
+        for name, value in current.items()
+        if name not in free and then[name] != value
+    ]
+
+
 def load(path: Path) -> Settings:
     """Reads a TOML file.
 
@@ -128,3 +139,13 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
 
 def _name(kind: Any) -> str:
     return kind.__name__ if not isinstance(kind, types.GenericAlias) else str(kind)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
