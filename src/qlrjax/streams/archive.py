@@ -2,6 +2,7 @@
 
 import pickle
 import stat
+import struct
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 _RATIO_AT_MOST = 200
 _MEMBER_BYTES_AT_MOST = 64 * 2**20
 _PICKLE_BYTES_AT_MOST = 256 * 2**20
+_PICKLE_DAMAGE = (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError, ValueError,
+                  TypeError, OverflowError, MemoryError, struct.error, AssertionError)  # fmt: skip
 
 
 class UntrustedData(ValueError):
@@ -26,7 +29,8 @@ def check_zip(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     files = []
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
+        outside = path.is_absolute() or ".." in path.parts or info.filename[1:2] == ":"
+        if outside or "\\" in info.filename:
             raise UntrustedData(f"{name}: member {info.filename!r} points outside the archive")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UntrustedData(f"{name}: member {info.filename!r} is a link")
@@ -44,7 +48,8 @@ def check_zip(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     return files
 
 
-class _PlainUnpickler(pickle.Unpickler):
+# The unpickler in Python, not the one in C: there, 8 bytes can ask for a table of gigabytes.
+class _PlainUnpickler(pickle._Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         raise UntrustedData(f"the pickle asks for {module_name}.{global_name}; plain data does not")
 
@@ -63,5 +68,5 @@ def read_plain_pickle(path: Path) -> Any:
             return _PlainUnpickler(file).load()
         except UntrustedData as error:
             raise UntrustedData(f"{path}: {error}") from None
-        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is a damaged pickle: {error}") from error
+        except _PICKLE_DAMAGE as error:
+            raise ValueError(f"{path} is a damaged pickle ({type(error).__name__})") from error

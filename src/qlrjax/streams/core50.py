@@ -4,52 +4,76 @@ Reads the official layout sS/oO/C_SS_OO_FFF.png (also .jpg) from the extracted f
 from the zip, once, into an uint8 array on disk that is memory-mapped from then on.
 """
 
+import dataclasses
 import hashlib
-import io
-import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from qlrjax.streams import archive, cut, nicv2
+from qlrjax.streams import archive, core50_lists, cut, nicv2, photos
+from qlrjax.streams.core50_cache import Progress, open_or_make
+from qlrjax.streams.core50_lists import lup_events
 from qlrjax.streams.stream import ImageSource, Stream
 
-TEST_SESSIONS = (3, 7, 10)
-_FRAME = re.compile(r"s(\d+)/o(\d+)/C_(\d\d)_(\d\d)_(\d{3})\.(?:png|jpg)$")
+__all__ = ["TEST_SESSIONS", "Frame", "check_lists", "find_frames", "lup_events", "source", "stream"]
 
-Frame = tuple[int, int, int, str]
-Progress = Callable[[str, int, int], None]
+TEST_SESSIONS = tuple(core50_lists.TEST_FRAMES)
+_FRAME = re.compile(r"(?:^|/)s(\d+)/o(\d+)/C_(\d+)_(\d+)_(\d+)\.(?:png|jpg)$")
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Frame:
+    """One frame of the data set.
+
+    Attributes:
+        session: From 1.
+        item: The object, from 1.
+        number: Within session and object.
+        name: Path inside the folder or zip.
+        stamp: What changes when the file does.
+    """
+
+    session: int
+    item: int
+    number: int
+    name: str
+    stamp: str
 
 
 def find_frames(root: Path) -> list[Frame]:
-    """(session, object, frame, name inside the folder or zip), in that order.
+    """All frames of a folder or zip, by session, object and number.
 
     Raises:
-        ValueError: `root` is missing, is neither a folder nor a zip, or holds no frames.
+        ValueError: `root` is missing, is neither a folder nor a zip, holds no frames, or holds one
+            twice.
     """
     if root.is_dir():
-        names = [path.relative_to(root).as_posix() for path in root.glob("**/s*/o*/C_*")]
+        names = _walk(root)
     elif root.suffix == ".zip" and root.is_file():
         with _open_zip(root) as packed:
-            names = [info.filename for info in archive.check_zip(packed, str(root))]
+            members = archive.check_zip(packed, str(root))
+            names = [(info.filename, f"{info.file_size}:{info.CRC}") for info in members]
     else:
         raise ValueError(f"there is no CORe50 folder or zip {root}")
     frames = []
-    for name in names:
+    for name, stamp in names:
         if match := _FRAME.search(name):
-            session, item, session_again, item_again, frame = map(int, match.groups())
-            if (session, item) != (session_again, item_again):
+            session, item, session_again, item_again, number = map(int, match.groups())
+            if (session, item) != (session_again, item_again) or not session or not item:
                 raise ValueError(f"{root}: the name of frame {name} does not fit its folder")
-            frames.append((session, item, frame, name))
+            frames.append(Frame(session, item, number, name, stamp))
     if not frames:
         raise ValueError(f"{root} holds no frames sS/oO/C_SS_OO_FFF.png; is it CORe50?")
-    return sorted(frames)
+    frames.sort()
+    for first, second in zip(frames, frames[1:], strict=False):
+        if _key(first) == _key(second):
+            raise ValueError(f"{root} has one frame twice: {first.name} and {second.name}")
+    return frames
 
 
 def source(
@@ -70,24 +94,30 @@ def source(
         ValueError: A frame is damaged (named), or the array cannot be written.
     """
     frames = find_frames(root)
-    listing = hashlib.sha256()
-    for session, item, frame, name in frames:
-        listing.update(f"{session},{item},{frame},{Path(name).name};".encode())
-    digest = listing.hexdigest()
-    folder = cache_dir or root.parent
-    stem = f"{root.stem}-{resolution[0]}x{resolution[1]}-{digest[:12]}"
-    array = _cached(folder / stem, root, frames, resolution, on_progress)
-    objects = sorted({item for _, item, _, _ in frames})
-    columns = np.array([frame[:3] for frame in frames], np.int32)
+    listing, stamps = hashlib.sha256(), hashlib.sha256()
+    for frame in frames:
+        listing.update(f"{_key(frame)};".encode())
+        stamps.update(f"{frame.name}:{frame.stamp};".encode())
+    name = root.resolve().name.removesuffix(".zip")
+    stem = f"{name}-{resolution[0]}x{resolution[1]}-{stamps.hexdigest()[:12]}"
+    cached = open_or_make(
+        (cache_dir or root.resolve().parent) / stem,
+        (len(frames), *resolution, 3),
+        lambda: _pixels(root, frames, resolution),
+        on_progress,
+    )
+    columns = np.array([_key(frame) for frame in frames], np.int32)
+    # The same for folder and zip, PNG and JPEG, as long as the pixels are.
+    listing.update(cached.digest.encode())
     return ImageSource(
-        name=root.stem,
-        class_names=tuple(f"o{item}" for item in range(1, max(*objects, 1) + 1)),
+        name=name,
+        class_names=tuple(f"o{item}" for item in range(1, int(columns[:, 1].max()) + 1)),
         labels=columns[:, 1] - 1,
         sessions=columns[:, 0],
         frames=columns[:, 2],
         in_hw=resolution,
-        read=lambda indices: np.asarray(array[np.asarray(indices)]),
-        digest=digest,
+        read=cached.read,
+        digest=listing.hexdigest(),
     )
 
 
@@ -112,6 +142,10 @@ def stream(
         first_classes: For a generated order.
         pairs_per_event: Likewise.
         seed: Likewise.
+
+    Raises:
+        ValueError: The data lacks frames or sessions that the official order needs, or the order
+            cannot be generated.
     """
     known = {int(session) for session in images.sessions}
     held_out = test_sessions or tuple(sorted(known & set(TEST_SESSIONS)))
@@ -120,91 +154,80 @@ def stream(
         order = nicv2.generate_order(pairs, first_classes, pairs_per_event, seed)
     else:
         official = nicv2.official_order(scenario, run)
+        core50_lists.check_complete(_triples(images), images.name)
         order = tuple(tuple((s, item - 1) for s, item in event) for event in official)
     return cut.by_sessions(images, held_out, order, reduced_test)
 
 
-def lup_events(folder: Path, scenario: str, run: int) -> tuple[list[list[str]], list[str]]:
-    """Frame names of every event and of the test set from the official paths.pkl and LUP.pkl.
+def check_lists(folder: Path, scenario: int, run: int) -> bool:
+    """Compares the shipped order with the official lists in a folder, where they lie.
+
+    Returns:
+        Whether both files are there.
 
     Raises:
-        ValueError: A pickle is missing, is not plain data, or lacks the scenario.
+        ValueError: The lists are damaged, or hold other events.
     """
+    if not all((folder / name).is_file() for name in ("paths.pkl", "LUP.pkl")):
+        return False
+    events, _ = lup_events(folder, f"nicv2_{scenario}", run)
+    listed = []
+    for event in events:
+        matches = [_FRAME.search(name) for name in event]
+        if not all(matches):
+            raise ValueError(f"{folder}: paths.pkl has names that are no frames of CORe50")
+        listed.append([(int(m[1]), int(m[2]), int(m[5])) for m in matches if m])
     try:
-        paths: Any = archive.read_plain_pickle(folder / "paths.pkl")
-        lookup: Any = archive.read_plain_pickle(folder / "LUP.pkl")
-        batches = [[paths[index] for index in batch] for batch in lookup[scenario][run]]
-    except OSError as error:
-        raise ValueError(f"CORe50's list {error.filename} cannot be read") from error
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{folder}: LUP.pkl has no scenario {scenario!r}, run {run}") from error
-    return batches[:-1], batches[-1]
+        core50_lists.check_against_pairs(listed, nicv2.official_order(scenario, run))
+    except ValueError as error:
+        raise ValueError(f"{folder}: NICv2-{scenario}, run {run}: {error}") from error
+    return True
 
 
-def _cached(
-    stem: Path,
-    root: Path,
-    frames: list[Frame],
-    resolution: tuple[int, int],
-    on_progress: Progress | None,
-) -> np.ndarray:
-    """The memory-mapped array; the marker is written last, so half an array is never used."""
-    path, marker = stem.with_name(stem.name + ".npy"), stem.with_name(stem.name + ".json")
-    shape = (len(frames), *resolution, 3)
-    if marker.is_file() and path.is_file():
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if json.loads(marker.read_text()) == {"shape": list(shape)} and array.shape == shape:
-            return array
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        array = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-        for index, pixels in enumerate(_pixels(root, frames, resolution)):
-            array[index] = pixels
-            if on_progress and (index % 64 == 63 or index + 1 == len(frames)):
-                on_progress("preparing frames", index + 1, len(frames))
-        array.flush()
-        marker.unlink(missing_ok=True)
-        partial.replace(path)
-        marker.write_text(json.dumps({"shape": list(shape)}))
-    except OSError as error:
-        raise ValueError(
-            f"the array of frames {path} cannot be written ({error.strerror}); it takes "
-            f"{np.prod(shape) / 1e9:.2f} GB; name another folder with data_dir"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _key(frame: Frame) -> tuple[int, int, int]:
+    return frame.session, frame.item, frame.number
+
+
+def _triples(images: ImageSource) -> list[tuple[int, int, int]]:
+    columns = (images.sessions.tolist(), (images.labels + 1).tolist(), images.frames.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def _walk(root: Path) -> list[tuple[str, str]]:
+    found = []
+    for folder, _, names in os.walk(root):
+        place = Path(folder).relative_to(root).as_posix()
+        for name in names:
+            if name.startswith("C_"):
+                status = os.stat(os.path.join(folder, name))
+                found.append((f"{place}/{name}", f"{status.st_size}:{status.st_mtime_ns}"))
+    return found
 
 
 def _pixels(root: Path, frames: list[Frame], resolution: tuple[int, int]) -> Iterator[np.ndarray]:
     if root.is_dir():
         for frame in frames:
-            yield _decode((root / frame[3]).read_bytes(), f"{root}/{frame[3]}", resolution)
+            name = f"frame {root}/{frame.name}"
+            try:
+                data = (root / frame.name).read_bytes()
+            except OSError as error:
+                raise ValueError(f"{name} cannot be read: {error.strerror}") from error
+            yield photos.decode(data, name, resolution)
         return
     with _open_zip(root) as packed:
         for frame in frames:
+            name = f"frame {root}/{frame.name}"
             try:
-                data = packed.read(frame[3])
-            except (zipfile.BadZipFile, OSError, EOFError) as error:
-                raise ValueError(f"frame {frame[3]} in {root} is damaged: {error}") from error
-            yield _decode(data, f"{root}/{frame[3]}", resolution)
-
-
-def _decode(data: bytes, name: str, resolution: tuple[int, int]) -> np.ndarray:
-    height, width = resolution
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = image.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"frame {name} is damaged: {error}") from error
-    if pixels.size != (width, height):
-        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(pixels)
+                data = packed.read(frame.name)
+            except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+                raise ValueError(f"{name} is damaged: {error}") from error
+            except (RuntimeError, NotImplementedError) as error:
+                raise ValueError(f"{name} cannot be unpacked: {error}") from error
+            yield photos.decode(data, name, resolution)
 
 
 def _open_zip(root: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(root)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{root} is no readable zip: {error}") from error

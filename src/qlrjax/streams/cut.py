@@ -36,8 +36,9 @@ def by_sessions(
         parts = []
         for session, label in pairs:
             if (session, label) not in rows:
+                names = dict(enumerate(source.class_names))
                 raise ValueError(
-                    f"{source.name} has no images of class {source.class_names[label]!r} in "
+                    f"{source.name} has no images of class {names.get(label, label)!r} in "
                     f"session {session}, which the order of events needs"
                 )
             parts.append(rows[session, label])

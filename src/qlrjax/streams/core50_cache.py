@@ -1,0 +1,148 @@
+"""Frames decoded once into an uint8 array on disk, memory-mapped from then on.
+
+Two files lie side by side: STEM.npy with the pixels and STEM.json, written last, which says that
+they are whole. So a half-made array is never taken for one.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import filelock
+import numpy as np
+
+Progress = Callable[[str, int, int], None]
+
+_FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameArray:
+    """A whole array on disk.
+
+    Attributes:
+        array: uint8[n, h, w, 3], memory-mapped, read-only.
+        digest: SHA-256 in hex of the pixels.
+    """
+
+    array: np.ndarray
+    digest: str
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """int64[k] indices to uint8[k, h, w, 3]; the pages read do not stay in this process."""
+        pixels = np.asarray(self.array[np.asarray(indices)])
+        mapped = getattr(self.array, "_mmap", None)
+        # Without this, a session over all of CORe50 would seem to hold its 8 GB; the system's
+        # cache keeps the pages as long as there is room.
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return pixels
+
+
+def open_or_make(
+    stem: Path,
+    shape: tuple[int, int, int, int],
+    frames: Callable[[], Iterator[np.ndarray]],
+    on_progress: Progress | None = None,
+) -> FrameArray:
+    """The array at `stem`, made first where it is not whole.
+
+    Args:
+        stem: Path of both files without their endings; should name the content.
+        shape: (n, h, w, 3).
+        frames: Gives the n frames, uint8[h, w, 3] each; called only if they are needed.
+        on_progress: Called with (what, done, total) while the array is made.
+
+    Raises:
+        ValueError: The array cannot be written there; or what `frames` raises.
+    """
+    if (whole := _open(stem, shape)) is not None:
+        return whole
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        # A second process waits here, and then finds the array made.
+        with filelock.FileLock(stem.with_name(stem.name + ".lock")):
+            if (whole := _open(stem, shape)) is None:
+                _make(stem, shape, frames(), on_progress)
+                whole = _open(stem, shape)
+    except OSError as error:
+        raise ValueError(
+            f"the array of frames {stem}.npy cannot be written ({error.strerror}); it takes "
+            f"{np.prod(shape) / 1e9:.2f} GB; name another folder with data_dir"
+        ) from error
+    if whole is None:
+        raise ValueError(f"the array of frames {stem}.npy was changed while it was made")
+    return whole
+
+
+def _open(stem: Path, shape: tuple[int, ...]) -> FrameArray | None:
+    """The array, or None if there is none, or none that is whole."""
+    try:
+        marker = json.loads(_marker(stem).read_text())
+        array = np.load(_pixels(stem), mmap_mode="r", allow_pickle=False)
+        if marker["format"] != _FORMAT or marker["shape"] != list(shape):
+            return None
+        if array.shape != shape or array.dtype != np.uint8:
+            return None
+        return FrameArray(array, str(marker["pixels_sha256"]))
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+
+
+def _make(
+    stem: Path,
+    shape: tuple[int, int, int, int],
+    frames: Iterable[np.ndarray],
+    on_progress: Progress | None,
+) -> None:
+    partial = stem.with_name(stem.name + ".npy.partial")
+    _marker(stem).unlink(missing_ok=True)
+    try:
+        with partial.open("wb") as file:
+            digest = _write(file, shape, frames, on_progress)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(_pixels(stem))
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    written = stem.with_name(stem.name + ".json.partial")
+    written.write_text(
+        json.dumps({"format": _FORMAT, "shape": list(shape), "pixels_sha256": digest})
+    )
+    written.replace(_marker(stem))
+
+
+def _write(
+    file: BinaryIO,
+    shape: tuple[int, ...],
+    frames: Iterable[np.ndarray],
+    on_progress: Progress | None,
+) -> str:
+    # Written as a file, not through a map: a map of 8 GB would fill the memory first.
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    hasher, done = hashlib.sha256(), 0
+    for done, pixels in enumerate(frames, start=1):
+        data = np.ascontiguousarray(pixels).tobytes()
+        hasher.update(data)
+        file.write(data)
+        if on_progress and (done % 64 == 0 or done == shape[0]):
+            on_progress("preparing frames", done, shape[0])
+    if done != shape[0]:
+        raise ValueError(f"{done} frames came where {shape[0]} were announced")
+    return hasher.hexdigest()
+
+
+def _pixels(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".npy")
+
+
+def _marker(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".json")
