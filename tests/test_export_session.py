@@ -1,101 +1,128 @@
-"""Every export of a session that has really learned, read back by something else than qlrjax."""
+"""Every export of a run that has really learned, by the command line, read back by others."""
 
+import dataclasses
+import json
 import shutil
+import subprocess
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
 
-from qlrjax import cli_export, deployed, extractor, fixedpoint, learner, quantize, replay
-from qlrjax.cli_export import Learned
+from qlrjax import cli, cli_export, deployed, fixedpoint, run
+from qlrjax import settings as settings_file
+from qlrjax.learner import Protocol
 from qlrjax.settings import Settings
-from qlrjax.weights import load
+from qlrjax.streams import builtin
+from qlrjax.streams.open import StreamSettings
+
+SETTINGS = Settings(
+    latent_layer=26, replays=9, bits=6, weights="random:2:0.25", resolution=40, seed=1,
+    calibration_images=8,
+    stream=StreamSettings(data="builtin", train_per_class=4, test_per_class=1, sessions=1,
+                          first_classes=5, pairs_per_event=5),
+    protocol=Protocol(minibatch=8, first_epochs=1, epochs=1),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def learned():
-    """Two events of random images at layer 26 of a small network, 6-bit replays."""
-    protocol = learner.Protocol(minibatch=8, first_epochs=1, epochs=1)
-    settings = Settings(latent_layer=26, bits=6, replays=7, protocol=protocol, resolution=40)
-    network, parameters = load("random:2:0.25", 4, 40)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (16, 40, 40, 3)).astype(np.uint8)
-    stage = quantize.quantize(network, parameters, images, 26)
-    source = extractor.Extractor(network, 26, stage, None)
-    params, statistics = learner.adaptive.init(network, parameters, 26)
-    memory = replay.init(7, network.latent_shape(26), 6, source.latent_max)
-    state = learner.init(network, 26, protocol, params, statistics, memory)
-    latents = source(images)
-    for event in range(2):
-        labels = (np.arange(8) % 2 + 2 * event).astype(np.int32)
-        part = jnp.asarray(latents[8 * event : 8 * event + 8])
-        state, _ = learner.learn_event(network, 26, protocol, state, part, labels, event, 0)
-    return Learned(settings, source, state, ("cup", "ball", "can", "glass")), images
+def folder(tmp_path_factory):
+    """Two events of Fashion-MNIST at layer 26 of a small network, 6-bit replays."""
+    path = tmp_path_factory.mktemp("run") / "run"
+    assert run.run(SETTINGS, path).finished
+    return path
 
 
-def test_onnx(learned, tmp_path):
+@pytest.fixture(scope="module")
+def opened(folder):
+    return run.open_run(folder)
+
+
+@pytest.fixture(scope="module")
+def images():
+    source = builtin.source((40, 40))
+    return source.read(np.arange(0, 4000, 500))
+
+
+@pytest.mark.parametrize("what", ["onnx", "qdq"])
+def test_onnx(folder, opened, images, what, tmp_path, capsys):
     runtime = pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
-    run, images = learned
-    codes = jnp.asarray(run.extractor(images))
-    for what in ("onnx", "qdq"):
-        message = cli_export.write(what, tmp_path / what, run)
-        assert str(tmp_path / what) in message
-        session = runtime.InferenceSession(str(tmp_path / what), providers=["CPUExecutionProvider"])
-        got = session.run(None, {"images": images})[0]
-        if what == "onnx":  # narrowed as the replay memory stores them
-            np.testing.assert_array_equal(got, fixedpoint.narrow(codes, 6))
-        else:
-            assert np.abs(got.astype(int) - np.asarray(codes).astype(int)).mean() < 1
+    out = tmp_path / "new" / "model.onnx"
+    assert cli.main(["export", str(folder), "--format", what, "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"images": images})[0]
+    codes = opened.extractor(images)
+    if what == "onnx":  # narrowed as the replay memory stores them
+        np.testing.assert_array_equal(got, fixedpoint.narrow(jax.numpy.asarray(codes), 6))
+    else:
+        assert np.abs(got.astype(int) - codes.astype(int)).mean() < 1
 
 
-def test_npz(learned, tmp_path):
-    run, images = learned
-    cli_export.write("npz", tmp_path / "a.npz", run)
-    stage = deployed.load(tmp_path / "a.npz", (40, 40, 3))
-    expected = run.extractor(images)
-    np.testing.assert_array_equal(oracle.apply(stage, images[:2]), expected[:2])
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
-        assert archive["class_names"].tolist() == ["cup", "ball", "can", "glass"]
-        np.testing.assert_array_equal(archive["head"], run.state.head.weight)
-        np.testing.assert_array_equal(archive["replay.data"], run.state.memory.data)
-        name = run.extractor.network.layers[26].name
-        own = run.state.training.params["layers"][name]
-        np.testing.assert_array_equal(archive[f"adaptive.{name}.gamma"], own["gamma"])
-        assert archive["latent_max"] == run.extractor.latent_max
-        count = jax.tree.reduce(lambda total, leaf: total + leaf.size, own, 0)
-        stored = sum(archive[f"adaptive.{name}.{key}"].size for key in own)
-        assert stored == count
+def test_npz(folder, opened, images):
+    assert cli.main(["export", str(folder), "--format", "npz"]) == 0
+    path = folder / "export" / "arrays.npz"
+    stage = deployed.load(path, (40, 40, 3))
+    np.testing.assert_array_equal(oracle.apply(stage, images), opened.extractor(images))
+    learner = opened.state.learner
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["class_names"].tolist() == list(builtin.CLASS_NAMES)
+        np.testing.assert_array_equal(archive["head"], learner.head.weight)
+        np.testing.assert_array_equal(archive["replay.data"], learner.memory.data)
+        name = opened.extractor.network.layers[26].name
+        for field, value in learner.training.params["layers"][name].items():
+            np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
+        for field, value in learner.training.statistics[name].items():
+            np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
+        assert archive["latent_max"] == opened.extractor.latent_max
 
 
-def test_c(learned, tmp_path):
-    run, _ = learned
-    message = cli_export.write("c", tmp_path / "c", run)
-    assert "| replay memory (packed) |" in message
-    assert "HyperRAM (67,108,864 B)" in message
-    names = {path.name for path in (tmp_path / "c").iterdir()}
-    assert names >= {"main.c", "net.h", "frozen_data.h", "replay_data.h", "adaptive_data.h"}
-    if shutil.which("cc"):
-        import subprocess
+def test_c(folder, opened, images, tmp_path, capsys):
+    out = tmp_path / "c"
+    assert cli.main(["export", str(folder), "--format", "c", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"| replay memory (packed) | {opened.state.learner.memory.bytes:,} |" in printed
+    assert "HyperRAM (67,108,864 B)" in printed
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler named cc")
+    subprocess.run(["cc", "-std=c99", *map(str, out.glob("*.c")), "-lm", "-o", out / "qlr"],
+                   check=True)  # fmt: skip
+    (out / "images").write_bytes(images.tobytes())
+    subprocess.run(["./qlr", "frozen", "images", "codes"], cwd=out, check=True)
+    got = np.fromfile(out / "codes", np.uint8)
+    np.testing.assert_array_equal(got, opened.extractor(images).ravel())
 
-        folder = tmp_path / "c"
-        subprocess.run(["cc", "-std=c99", *map(str, folder.glob("*.c")), "-lm", "-o",
-                        folder / "qlr"], check=True)  # fmt: skip
+
+def test_state_goes_to_another_folder_and_on(folder, opened, tmp_path, capsys):
+    file, copy = tmp_path / "run.npz", tmp_path / "copy"
+    assert cli.main(["export", str(folder), "--format", "state", "--out", str(file)]) == 0
+    assert cli.main(["import", str(file), str(copy)]) == 0
+    assert "2 learned events, 10 classes" in capsys.readouterr().out
+    again = run.open_run(copy)
+    for one, other in zip(jax.tree.leaves(again.state), jax.tree.leaves(opened.state), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (copy / run.EVENTS).read_bytes() == (folder / run.EVENTS).read_bytes()
+    assert settings_file.load(copy / run.SETTINGS) == SETTINGS
+    assert cli.main(["import", str(file), str(copy)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
 
 
-def test_float_runs_are_refused(learned, tmp_path):
-    run, _ = learned
-    other = Learned(Settings(frozen="float32"), run.extractor, run.state, run.class_names)
+def test_faults_are_sentences(folder, opened, tmp_path, monkeypatch, capsys):
+    assert cli.main(["export", str(tmp_path / "none")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert cli.main(["export", str(tmp_path / "none"), "--format", "state"]) == 2
+    assert "no run folder" in capsys.readouterr().err
+    (tmp_path / "x.npz").write_bytes(json.dumps({}).encode())
+    assert cli.main(["import", str(tmp_path / "x.npz"), str(tmp_path / "y")]) == 2
+    assert "x.npz" in capsys.readouterr().err
+    floating = dataclasses.replace(opened, settings=dataclasses.replace(SETTINGS, frozen="float32"))
     with pytest.raises(ValueError, match="only integer stages can be exported"):
-        cli_export.write("onnx", tmp_path / "x", other)
-    assert not list(tmp_path.iterdir())
+        cli_export.write("onnx", tmp_path / "x", floating)
 
-
-def test_a_missing_package_is_named(learned, tmp_path, monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(cli_export.importlib, "import_module", missing)
     with pytest.raises(ValueError, match=r"pip install 'qlrjax\[onnx\]'"):
-        cli_export.write("qdq", tmp_path / "x", learned[0])
+        cli_export.write("qdq", tmp_path / "x", opened)

@@ -1,63 +1,103 @@
-"""`qlrjax export`: a run's integer stage as ONNX, C or arrays."""
+"""`qlrjax export` and `qlrjax import`: a run as ONNX, C, arrays, or one file to move it."""
 
 import dataclasses
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from qlrjax import learner, runfolder
-from qlrjax.export import arrays, c_sizes, c_source, session_arrays
-from qlrjax.extractor import Extractor
-from qlrjax.learner import LearnerState
-from qlrjax.settings import Settings
+import tyro
 
-Format = Literal["onnx", "qdq", "c", "npz"]
-NAMES = {"onnx": "frozen.onnx", "qdq": "frozen_qdq.onnx", "c": "c", "npz": "arrays.npz"}
+from qlrjax import learner, run, runfolder, transfer
+from qlrjax.export import arrays, c_sizes, c_source, session_arrays
+from qlrjax.run import OpenRun
+
+Format = Literal["onnx", "qdq", "c", "npz", "state"]
+_NAMES = {"onnx": "frozen.onnx", "qdq": "frozen_qdq.onnx", "c": "c", "npz": "arrays.npz",
+          "state": "run.npz"}  # fmt: skip
+_MOVED = (run.SETTINGS, run.STAGE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Learned:
-    """What an export needs of a run.
+class ExportArguments:
+    """Carry a run elsewhere.
 
     Attributes:
-        settings: Of the run.
-        extractor: Its frozen stage.
-        state: Its learner.
-        class_names: In label order.
+        run: The run's folder.
+        format: onnx gives the integer frozen stage, bit for bit; qdq the same stage for toolchains
+            that take quantized models as float ones, approximate; c a folder of C99 with the
+            stage, the replay memory and a training step; npz everything as plain arrays; state
+            the run itself in one file, for `qlrjax import`.
+        out: File to write, or folder for c; a name beside the run's files without it.
     """
 
-    settings: Settings
-    extractor: Extractor
-    state: LearnerState
-    class_names: tuple[str, ...]
+    run: tyro.conf.Positional[Path]
+    format: Format = "onnx"
+    out: Path | None = None
 
 
-def write(what: Format, out: Path, learned: Learned) -> str:
+@dataclasses.dataclass(frozen=True)
+class ImportArguments:
+    """Make a run folder of what `qlrjax export --format state` wrote.
+
+    Attributes:
+        file: The exported state.
+        run: The new run's folder.
+    """
+
+    file: tyro.conf.Positional[Path]
+    run: tyro.conf.Positional[Path]
+
+
+def export(words: Sequence[str]) -> int:
+    """Writes the export and says what it is."""
+    arguments = tyro.cli(ExportArguments, args=list(words), prog="qlrjax export")
+    out = arguments.out or arguments.run / "export" / _NAMES[arguments.format]
+    if arguments.format == "state":
+        print(_state(out, arguments.run))
+    else:
+        print(write(arguments.format, out, run.open_run(arguments.run)))
+    return 0
+
+
+def import_(words: Sequence[str]) -> int:
+    """Makes the folder; `qlrjax run`, `learn` and `predict` go on with it."""
+    arguments = tyro.cli(ImportArguments, args=list(words), prog="qlrjax import")
+    with runfolder.lock(arguments.run):
+        described = transfer.unpack(arguments.file, arguments.run, _MOVED)
+    opened = run.open_run(arguments.run)
+    runfolder.write_records(arguments.run / run.EVENTS, opened.records)
+    print(
+        f"{arguments.run}: {described.step} learned events, {len(opened.class_names)} classes; "
+        f"go on with: qlrjax run --out {arguments.run} --config {arguments.run / run.SETTINGS}"
+    )
+    return 0
+
+
+def write(what: Format, out: Path, opened: OpenRun) -> str:
     """Writes one export and returns what to tell the user.
 
     Args:
-        what: onnx is equal to the run's frozen stage bit for bit; qdq is the form that other
-            toolchains read and may be off by one code; c is a folder of C99 with the replay
-            memory and a training step; npz is everything as plain arrays.
+        what: See `ExportArguments`; all but "state".
         out: File, or folder for c.
-        learned: The run.
+        opened: The run.
 
     Raises:
         ValueError: The run has no integer stage, its replays cannot be exported in this form, or
             the extra qlrjax[onnx] is not installed.
     """
-    if learned.settings.frozen != "int8":
+    if opened.settings.frozen != "int8":
         raise ValueError(
             "this run's frozen stage is float32, and only integer stages can be exported; learn "
             "with --frozen int8"
         )
-    return {"onnx": _onnx, "qdq": _qdq, "c": _c, "npz": _npz}[what](out, learned)
+    return {"onnx": _onnx, "qdq": _qdq, "c": _c, "npz": _npz}[what](out, opened)
 
 
-def _onnx(out: Path, learned: Learned) -> str:
+def _onnx(out: Path, opened: OpenRun) -> str:
     onnx_exact = _needs_onnx("onnx_exact")
-    extractor, memory = learned.extractor, learned.state.memory
+    extractor, memory = opened.extractor, opened.state.learner.memory
     model = onnx_exact.export(
         extractor.quantized.stage, (*extractor.network.in_hw, 3), extractor.latent_max,
         min(memory.bits, 8),
@@ -69,9 +109,9 @@ def _onnx(out: Path, learned: Learned) -> str:
     )
 
 
-def _qdq(out: Path, learned: Learned) -> str:
+def _qdq(out: Path, opened: OpenRun) -> str:
     onnx_qdq = _needs_onnx("onnx_qdq")
-    quantized, network = learned.extractor.quantized, learned.extractor.network
+    quantized, network = opened.extractor.quantized, opened.extractor.network
     model = onnx_qdq.export(quantized.stage, (*network.in_hw, 3), quantized.ranges)
     _save(out, model.SerializeToString())
     return (
@@ -80,8 +120,8 @@ def _qdq(out: Path, learned: Learned) -> str:
     )
 
 
-def _c(out: Path, learned: Learned) -> str:
-    protocol, state, extractor = learned.settings.protocol, learned.state, learned.extractor
+def _c(out: Path, opened: OpenRun) -> str:
+    protocol, state, extractor = opened.settings.protocol, opened.state.learner, opened.extractor
     plain = protocol.normalization == "batch"
     step = c_source.StepSettings(
         minibatch=protocol.minibatch,
@@ -105,12 +145,24 @@ def _c(out: Path, learned: Learned) -> str:
     )
 
 
-def _npz(out: Path, learned: Learned) -> str:
+def _npz(out: Path, opened: OpenRun) -> str:
     others = session_arrays.learned(
-        learned.extractor.quantized, learned.settings.protocol, learned.state, learned.class_names
+        opened.extractor.quantized,
+        opened.settings.protocol,
+        opened.state.learner,
+        opened.class_names,
     )
-    arrays.write(out, learned.extractor.quantized.stage, others)
+    arrays.write(out, opened.extractor.quantized.stage, others)
     return f"{out}: {len(others)} arrays and the integer stage; numpy.load reads them"
+
+
+def _state(out: Path, folder: Path) -> str:
+    if not folder.is_dir():
+        raise ValueError(f"there is no run folder {folder}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with runfolder.lock(folder):
+        notes = transfer.pack(folder, out, _MOVED)
+    return "\n".join([*notes, f"{out}: the whole run; give it to qlrjax import on any machine"])
 
 
 def _save(out: Path, content: bytes) -> None:
