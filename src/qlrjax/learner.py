@@ -23,7 +23,10 @@ from qlrjax.replay import Latents
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How events are learned. The defaults are ar1-pytorch's for NICv2-391.
+    """How events are learned.
+
+    The defaults suit short streams of few images; `presets` has ar1-pytorch's for NICv2-391, which
+    differ in the learning rates (1e-3, then 5e-5) and in `drop_remainder`.
 
     Attributes:
         minibatch: Latents in a mini-batch.
@@ -51,8 +54,8 @@ class Protocol:
     minibatch: int = 128
     first_epochs: int = 4
     epochs: int = 4
-    first_learning_rate: float = 1e-3
-    learning_rate: float = 5e-5
+    first_learning_rate: float = 2e-3
+    learning_rate: float = 2e-3
     momentum: float = 0.9
     weight_decay: float = 5e-4
     first_renorm_momentum: float = 0.01

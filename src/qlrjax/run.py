@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax import checkpoint, report, runfolder, stagefile, weights
+from qlrjax import checkpoint, report, runfolder, saver, stagefile, weights
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.extractor import Extractor
@@ -266,14 +266,14 @@ def _learn(
     def log(saved: Any) -> None:
         runfolder.write_records(folder / EVENTS, saved)
 
-    with checkpoint.Saver(folder / CHECKPOINTS, values, on_saved=log) as saver:
+    with saver.Saver(folder / CHECKPOINTS, values, on_saved=log) as saving:
         saved = int(state.learner.event)
 
         def save() -> None:
             nonlocal saved
             if int(state.learner.event) > saved:
                 saved = int(state.learner.event)
-                saver.save(saved, state, records, extra)
+                saving.save(saved, state, records, extra)
 
         while int(state.position) < session.events and not (stop and stop.requested):
             started = time.perf_counter()
