@@ -20,16 +20,32 @@ def ceil_div(a: Numbers, b: Numbers) -> Numbers:
     return -(-a // b)
 
 
-def cycles_1d(size_bytes: Numbers, dma: Dma, *, write: bool = False) -> Numbers:
-    """Cycles of one contiguous transfer of `size_bytes` > 0; `write` means L1 to L2."""
+def cycles_1d(
+    size_bytes: Numbers, dma: Dma, *, write: bool = False, bus_bytes: Numbers | None = None
+) -> Numbers:
+    """Cycles of one contiguous transfer of `size_bytes` > 0.
+
+    Args:
+        size_bytes: What is moved.
+        dma: The engine.
+        write: L1 to L2.
+        bus_bytes: Overrides the engine's bus width (may be traced).
+    """
+    bus = dma.bus_bytes if bus_bytes is None else bus_bytes
     gap = dma.write_gap_cycles if write else dma.read_gap_cycles
-    beats = ceil_div(size_bytes, dma.bus_bytes)
+    beats = ceil_div(size_bytes, bus)
     bursts = ceil_div(size_bytes, dma.burst_bytes)
     return beats + gap * (bursts - 1) + dma.setup_1d_cycles + dma.l2_latency_cycles
 
 
 def cycles_2d(
-    rows: Numbers, row_bytes: Numbers, dma: Dma, *, write: bool = False, aligned: bool = True
+    rows: Numbers,
+    row_bytes: Numbers,
+    dma: Dma,
+    *,
+    write: bool = False,
+    aligned: bool = True,
+    bus_bytes: Numbers | None = None,
 ) -> Numbers:
     """Cycles of `rows` rows of `row_bytes` bytes each, strided in L2.
 
@@ -39,9 +55,11 @@ def cycles_2d(
         dma: The engine.
         write: L1 to L2.
         aligned: Whether rows start at multiples of the bus width; otherwise half a cycle more each.
+        bus_bytes: Overrides the engine's bus width (may be traced).
     """
+    bus = dma.bus_bytes if bus_bytes is None else bus_bytes
     gap = dma.write_gap_cycles if write else dma.read_gap_cycles
-    beats = ceil_div(row_bytes, dma.bus_bytes)
+    beats = ceil_div(row_bytes, bus)
     bursts = ceil_div(row_bytes, dma.burst_bytes)
     # Rows of one beat share the gap with their neighbour: 2 cycles each in all (3 when writing).
     single = 1 - ceil_div(beats - 1, beats)

@@ -1,6 +1,7 @@
 """From time and bytes to joules by part, and from joules to hours of battery."""
 
 import dataclasses
+from typing import Any
 
 from pulpsim.platform import Platform
 from pulpsim.tiling import Cost
@@ -32,11 +33,20 @@ class Energy:
         return Energy(*(mine + theirs for mine, theirs in pairs))
 
 
+def joules(cost: Cost, platform: Platform) -> Any:
+    """Joules in all of a cost whose figures may be arrays."""
+    return sum(_parts(cost, platform))
+
+
 def of(cost: Cost, platform: Platform) -> Energy:
     """Energy of a cost in cycles and bytes."""
+    return Energy(*_parts(cost, platform))
+
+
+def _parts(cost: Cost, platform: Platform) -> tuple[Any, ...]:
     seconds = cost.cycles / platform.cluster.clock_hz
     per_l2_byte = 0.0 if platform.l2 is None else platform.l2.joules_per_byte
-    return Energy(
+    return (
         seconds * platform.power.active_watts,
         cost.dma_bytes * per_l2_byte,
         cost.storage_bytes * platform.storage.joules_per_byte,

@@ -27,6 +27,7 @@ class Machine:
         dma: The engine between L2 and L1, or None where tiles are read in place.
         l2_bytes: For operands that are fetched from outside once and read several times.
         stall_rates: Stalls per instruction of every kernel.
+        bus_bytes: Width of the engine's bus, if not its own.
     """
 
     platform: Platform
@@ -36,6 +37,7 @@ class Machine:
     dma: Dma | None
     l2_bytes: Numbers
     stall_rates: dict[str, Numbers]
+    bus_bytes: Numbers = None
 
     @property
     def external_bytes_per_cycle(self) -> float:
@@ -58,8 +60,9 @@ class Machine:
         """DMA cycles of a tile of `rows` rows, one block where `contiguous`."""
         if self.dma is None:
             return 0.0 * rows * row_bytes
-        line = dma.cycles_1d(rows * row_bytes, self.dma, write=write)
-        strided = dma.cycles_2d(rows, row_bytes, self.dma, write=write)
+        bus = self.bus_bytes
+        line = dma.cycles_1d(rows * row_bytes, self.dma, write=write, bus_bytes=bus)
+        strided = dma.cycles_2d(rows, row_bytes, self.dma, write=write, bus_bytes=bus)
         return self.xp.where(contiguous, line, strided)
 
     def programming(self, transfers: float) -> Numbers:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pulpsim import counts
 from pulpsim.machine import Machine
-from pulpsim.tiling import Cost, Place, Step, grid, outside, pipeline, sizes, split
+from pulpsim.tiling import Cost, Place, Step, grid, is_set, outside, pipeline, sizes, split
 
 Numbers = Any
 
@@ -38,26 +38,26 @@ class Matmul:
     """
 
     kernel: str
-    n: int
-    k: int
-    m: int
-    a_bytes: float = 4.0
-    b_bytes: float = 4.0
-    c_bytes: float = 4.0
+    n: Numbers
+    k: Numbers
+    m: Numbers
+    a_bytes: Numbers = 4.0
+    b_bytes: Numbers = 4.0
+    c_bytes: Numbers = 4.0
     a_rows: Literal["n", "k"] = "n"
     b_rows: Literal["k", "m"] = "k"
     c_rows: Literal["n", "m"] = "n"
-    c_row_elements: int = 0
+    c_row_elements: Numbers = 0
     a_place: Place = "l2"
     b_place: Place = "l2"
     c_place: Place = "l2"
     accumulate: bool = False
-    extra_bytes: float = 0.0
+    extra_bytes: Numbers = 0.0
     fused: tuple[str, ...] = ()
     columns: bool = False
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> Numbers:
         """Multiply-accumulates of the pass."""
         return self.n * self.k * self.m
 
@@ -110,7 +110,7 @@ class Matmul:
             xp.maximum(cycles, out), compute, busy, out,
             self._l1_bytes(nt, kt, mt, count_n, count_k, count_m, xp),
             moved if machine.dma is not None else moved * 0.0,
-            external, stored, cycles * 0.0 + float(self.macs),
+            external, stored, cycles * 0.0 + self.macs,
         )  # fmt: skip
 
     def _steps(
@@ -172,9 +172,9 @@ class Matmul:
     def _c(self, machine: Machine, n: Numbers, m: Numbers, write: bool) -> Numbers:
         rows, row = (n, m) if self.c_rows == "n" else (m, n)
         whole = row >= (self.m if self.c_rows == "n" else self.n)
-        if self.c_row_elements:
+        if is_set(self.c_row_elements):
             # The rows of padded planes never join; short tiles write part of a row.
-            piece = machine.xp.minimum(row, float(self.c_row_elements))
+            piece = machine.xp.minimum(row, self.c_row_elements * 1.0)
             rows, row, whole = rows * -(-row // piece), piece, machine.xp.asarray(False)
         return machine.transfer(rows, row * self.c_bytes, whole, write=write)
 

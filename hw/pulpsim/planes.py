@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pulpsim.machine import Machine
-from pulpsim.tiling import Cost, Place, Step, grid, outside, pipeline, sizes, split
+from pulpsim.tiling import Cost, Place, Step, grid, is_set, outside, pipeline, sizes, split
 
 Numbers = Any
 
@@ -26,13 +26,13 @@ class Operand:
         padded: Rows are strided in L2, because they lie inside padded planes.
     """
 
-    row_elements: int = 0
-    element_bytes: float = 4.0
-    scale: int = 1
-    halo: int = 0
+    row_elements: Numbers = 0
+    element_bytes: Numbers = 4.0
+    scale: Numbers = 1
+    halo: Numbers = 0
     place: Place = "l2"
     write: bool = False
-    per_channel_bytes: float = 0.0
+    per_channel_bytes: Numbers = 0.0
     padded: bool = False
 
 
@@ -51,9 +51,9 @@ class Call:
 
     kernel: str
     dims: str
-    width: int
-    scale: int = 1
-    halo: int = 0
+    width: Numbers
+    scale: Numbers = 1
+    halo: Numbers = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +70,12 @@ class Planes:
         split_rows: False where a kernel needs whole planes.
     """
 
-    channels: int
-    rows: int
+    channels: Numbers
+    rows: Numbers
     calls: tuple[Call, ...]
     operands: tuple[Operand, ...]
-    repeats: int = 1
-    macs: int = 0
+    repeats: Numbers = 1
+    macs: Numbers = 0
     split_rows: bool = True
 
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
@@ -105,9 +105,8 @@ class Planes:
         )
         last = sum((self._transfer(machine, op, ct, ht) for op in writes), 0.0)
         cycles, compute, busy = pipeline(steps, first, last, xp)
-        whole: list[tuple[Place, float]] = [
-            (op.place, float(self.repeats * _bytes(op, self.channels, self.rows)))
-            for op in self.operands
+        whole: list[tuple[Place, Numbers]] = [
+            (op.place, self.repeats * _bytes(op, self.channels, self.rows)) for op in self.operands
         ]
         out, external, stored = outside(machine, whole)
         single = (ct >= self.channels) & (ht >= self.rows) & (self.repeats == 1)
@@ -116,11 +115,11 @@ class Planes:
             xp.maximum(cycles, out), compute, busy, cycles * 0.0 + out,
             need * xp.where(single, 1.0, 2.0),
             moved if machine.dma is not None else moved * 0.0,
-            cycles * 0.0 + external, cycles * 0.0 + stored, cycles * 0.0 + float(self.macs),
+            cycles * 0.0 + external, cycles * 0.0 + stored, cycles * 0.0 + self.macs,
         )  # fmt: skip
 
     def _transfer(self, machine: Machine, op: Operand, c: Numbers, h: Numbers) -> Numbers:
-        if op.per_channel_bytes:
+        if is_set(op.per_channel_bytes):
             return machine.transfer(c, op.per_channel_bytes, c >= 0, op.write)
         rows = op.scale * h + op.halo
         row = op.row_elements * op.element_bytes
@@ -131,7 +130,7 @@ class Planes:
 
 
 def _bytes(op: Operand, c: Numbers, h: Numbers) -> Numbers:
-    if op.per_channel_bytes:
+    if is_set(op.per_channel_bytes):
         return c * op.per_channel_bytes
     return c * (op.scale * h + op.halo) * (op.row_elements * op.element_bytes)
 
@@ -161,12 +160,12 @@ class Flat:
     """
 
     kernels: tuple[str, ...]
-    elements: int
-    read_bytes: tuple[tuple[Place, float], ...]
-    write_bytes: tuple[tuple[Place, float], ...]
+    elements: Numbers
+    read_bytes: tuple[tuple[Place, Numbers], ...]
+    write_bytes: tuple[tuple[Place, Numbers], ...]
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> Numbers:
         """A pass over elements has no MACs."""
         return 0
 
@@ -188,8 +187,8 @@ class Flat:
         first, last = self._move(machine, tile, False), self._move(machine, tile, True)
         cycles, compute, busy = pipeline(steps, first, last, xp)
         moves = self.read_bytes + self.write_bytes
-        traffic: list[tuple[Place, float]] = [
-            (place, float(size * self.elements)) for place, size in moves
+        traffic: list[tuple[Place, Numbers]] = [
+            (place, size * self.elements) for place, size in moves
         ]
         out, external, stored = outside(machine, traffic)
         each = sum(size for _, size in moves)
@@ -223,18 +222,18 @@ class Linear:
     """
 
     kernel: str
-    n: int
-    k: int
-    samples: int = 1
+    n: Numbers
+    k: Numbers
+    samples: Numbers = 1
     place: Place = "l2"
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> Numbers:
         """Multiply-accumulates of all samples."""
         return self.n * self.k * self.samples
 
     @property
-    def _tiled(self) -> int:
+    def _tiled(self) -> Numbers:
         return self.k if self.kernel == "l2_igrad" else self.n
 
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
@@ -249,7 +248,7 @@ class Linear:
         steps = []
         for size, count in split(self._tiled, tile, xp):
             items = -(-size // 4) * 4 if columns else size
-            call = machine.kernel(self.kernel, items, (float(other),))
+            call = machine.kernel(self.kernel, items, (other * 1.0,))
             vectors = machine.transfer(size / size, size * 0.0 + 4.0 * self.k, size > 0, False)
             vectors = vectors + machine.transfer(size / size, size * 4.0, size > 0, True)
             weights = self._weights(machine, size)
@@ -266,7 +265,7 @@ class Linear:
             xp.maximum(cycles, out), compute, busy, zero + out,
             need + 8.0 * (self.n + self.k),
             zero + (matrix + vectors if machine.dma is not None else 0.0),
-            zero + external, zero + stored, zero + float(self.macs),
+            zero + external, zero + stored, zero + self.macs,
         )  # fmt: skip
 
     def _weights(self, machine: Machine, size: Numbers) -> Numbers:

@@ -5,6 +5,8 @@ arrays with one entry per chip. The choice of tiles is that of `tiling.choose`, 
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,7 +97,7 @@ def sweep(
             parts.append(found[key].times(row.count))
         totals.append(_sum(parts))
     seconds = np.stack([total.cycles / base.cluster.clock_hz for total in totals])
-    joules = np.stack([np.asarray(energy.of(total, base).total_joules) for total in totals])
+    joules = np.stack([energy.joules(total, base) for total in totals])
     return SweepResult(seconds, joules, np.stack([t.work / t.cycles for t in totals]))
 
 
@@ -105,7 +107,7 @@ Chips = dict[str, Any]
 def _arrays(platforms: Sequence[Platform]) -> Chips:
     rates = [contention.stall_rates(chip.cluster) for chip in platforms]
 
-    def column(values: Sequence[float]) -> Array:
+    def column(values: Sequence[int | float]) -> Array:
         return jnp.asarray(np.asarray(values, np.float32))
 
     return {
@@ -120,17 +122,59 @@ def _arrays(platforms: Sequence[Platform]) -> Chips:
 def _best(
     work: Pass, base: Platform, chips: Chips, l2_bytes: float, ratio: float, slack: float
 ) -> Cost:
-    tiles = [jnp.asarray(axis.astype(np.float32)) for axis in work.candidates(ratio)]
-
-    def one(chip: Chips) -> dict[str, Array]:
-        assert base.dma is not None
-        dma = dataclasses.replace(base.dma, bus_bytes=chip["bus"])
-        traced = Machine(base, jnp, chip["cores"], chip["l1"], dma, l2_bytes, chip["rates"])
-        cost = work.cost(traced, *tiles)
-        return _pick(cost, chip["l1"], slack)
-
-    best = jax.jit(jax.vmap(one))(chips)
+    """The best tile of a pass on every chip."""
+    numbers: list[float] = []
+    structure = _take_apart(work, numbers)
+    tiles = np.stack(work.candidates(ratio)).astype(np.float32)
+    # Few array sizes, so that passes of one structure share one compiled program.
+    room = 64 * 4 ** max(0, math.ceil(math.log(tiles.shape[1] / 64, 4)))
+    tiles = np.pad(tiles, ((0, 0), (0, room - tiles.shape[1])), mode="edge")
+    values = jnp.asarray(np.asarray([l2_bytes, *numbers], np.float32))
+    best = _compiled(structure, base, slack, chips, values, jnp.asarray(tiles))
     return Cost(**{key: np.asarray(value, np.float64) for key, value in best.items()})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(
+    structure: Any,
+    base: Platform,
+    slack: float,
+    chips: Chips,
+    values: Float[Array, " numbers"],
+    tiles: Float[Array, "axes candidates"],
+) -> dict[str, Array]:
+    def one(chip: Chips) -> dict[str, Array]:
+        traced = Machine(
+            base, jnp, chip["cores"], chip["l1"], base.dma, values[0], chip["rates"], chip["bus"]
+        )
+        work = _put_together(structure, values[1:])
+        return _pick(work.cost(traced, *tiles), chip["l1"], slack)
+
+    # In turn, or the candidates of all chips would be in memory at once.
+    return jax.lax.map(one, chips, batch_size=16)
+
+
+def _take_apart(value: Any, numbers: list[float]) -> Any:
+    """A hashable skeleton of a pass; its numbers other than 0, on which nothing branches."""
+    if dataclasses.is_dataclass(value):
+        fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return type(value), tuple(_take_apart(field, numbers) for field in fields)
+    if isinstance(value, tuple):
+        return tuple, tuple(_take_apart(part, numbers) for part in value)
+    if isinstance(value, bool | str) or value == 0:
+        return None, value
+    numbers.append(float(value))
+    return int, len(numbers) - 1
+
+
+def _put_together(structure: Any, numbers: Float[Array, " numbers"]) -> Any:
+    kind, parts = structure
+    if kind is None:
+        return parts
+    if kind is int:
+        return numbers[parts]
+    values = [_put_together(part, numbers) for part in parts]
+    return tuple(values) if kind is tuple else kind(*values)
 
 
 def _pick(cost: Cost, l1_bytes: Float[Array, ""], slack: float) -> dict[str, Array]:

@@ -156,6 +156,11 @@ def _thinned(found: np.ndarray, ratio: float, least: int) -> list[int]:
     return kept
 
 
+def is_set(number: Numbers) -> bool:
+    """Whether an optional number is there: not a plain 0. Traced numbers are."""
+    return not (isinstance(number, int | float) and number == 0)
+
+
 def grid(*axes: np.ndarray) -> tuple[np.ndarray, ...]:
     """Every combination, as flat arrays."""
     return tuple(axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
