@@ -1,0 +1,197 @@
+"""Cores against each other: banks and floating-point units, arbitrated cycle by cycle.
+
+Every bank and every shared FPU grants one request per cycle through a binary tree with one
+round-robin counter p, which steps at each grant. In a node at height h with both sides asking, the
+upper side wins iff bit h of p is set; so the winner is the asking leaf with the smallest
+`leaf XOR p`. A core that is not granted asks again in the next cycle: one stall. Source: RTL.
+
+The counters are never reset on the chip, so a run starts from whatever phase history left them in;
+`Phase` carries it.
+"""
+
+import functools
+from typing import Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+FpuMap = Literal["static", "dynamic", "private"]
+
+CORES = 9
+BANKS = 16
+FPU = BANKS  # kind of a floating-point operation
+IDLE = BANKS + 1  # kind behind the end of a stream
+_GAP_UNIT = 32  # kinds fit below; an operation is packed as kind + 32 * gap
+UNITS = 4
+# Unit of each core in the static map, and the core's leaf in that unit's tree.
+_STATIC_UNIT = np.array([0, 1, 2, 3, 0, 1, 2, 3, 3], np.int32)
+_STATIC_LEAF = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2], np.int32)
+_STATIC_LEAVES = np.array([2, 2, 2, 3], np.int32)
+_UNROLL = 8  # cycles per turn of the loop
+
+
+@flax.struct.dataclass
+class Phase:
+    """Round-robin counters at the start of a run.
+
+    Attributes:
+        banks: One per bank, 0 to 8.
+        units: One per FPU; modulo the tree's leaves.
+    """
+
+    banks: Int[Array, "*runs 16"]
+    units: Int[Array, "*runs 4"]
+
+
+@flax.struct.dataclass
+class Cluster:
+    """State between two cycles.
+
+    Attributes:
+        phase: Round-robin counters.
+        place: Index of each core's next operation.
+        wait: Cycles until it is requested.
+        bank_stalls: Lost requests at banks so far, per core.
+        unit_stalls: Lost requests at FPUs so far, per core.
+        finished: Cycle in which each core's stream ended, 0 while it runs.
+        cycle: Cycles so far.
+    """
+
+    phase: Phase
+    place: Int[Array, "*runs 9"]
+    wait: Int[Array, "*runs 9"]
+    bank_stalls: Int[Array, "*runs 9"]
+    unit_stalls: Int[Array, "*runs 9"]
+    finished: Int[Array, "*runs 9"]
+    cycle: Int[Array, ""]
+
+
+def phase(seed: int) -> Phase:
+    """Counters of one start: all zero for seed 0, else drawn with that seed."""
+    if seed == 0:
+        banks, units = np.zeros(BANKS, np.int32), np.zeros(UNITS, np.int32)
+    else:
+        generator = np.random.default_rng(seed)
+        banks = generator.integers(0, CORES, BANKS, dtype=np.int32)
+        units = generator.integers(0, CORES, UNITS, dtype=np.int32)
+    return Phase(jnp.asarray(banks), jnp.asarray(units))
+
+
+def pack(kinds: Int[np.ndarray, " n"], gaps: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Operations as one integer each, for `simulate`."""
+    return (kinds + _GAP_UNIT * gaps).astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnames="fpu")
+def simulate(
+    operations: Int[Array, "streams n"],
+    rows: Int[Array, "runs 9"],
+    leads: Int[Array, "runs 9"],
+    start: Phase,
+    fpu: FpuMap,
+) -> Cluster:
+    """Runs several clusters side by side until every core is through.
+
+    Args:
+        operations: Packed streams, one per row, padded with `IDLE`; row 0 may be an empty one.
+        rows: Stream of each core of each run.
+        leads: Cycles before each core's first request.
+        start: Round-robin counters, one set per run.
+        fpu: How FPUs are shared.
+
+    Returns:
+        The final state; `finished` is when the last operation's gap is over.
+    """
+    length = operations.shape[1]
+    flat = operations.reshape(-1)
+    base = rows * length
+    zero = jnp.zeros_like(rows)
+    units = start.units % (jnp.asarray(_STATIC_LEAVES) if fpu == "static" else CORES)
+    state = Cluster(
+        Phase(start.banks, units), zero, leads, zero, zero, zero, jnp.zeros((), jnp.int32)
+    )
+
+    def step(state: Cluster) -> Cluster:
+        packed = flat[base + state.place]
+        kind = packed % _GAP_UNIT
+        asks = state.wait == 0
+        at_bank = asks & (kind < BANKS)
+        at_unit = asks & (kind == FPU)
+        bank_wins, banks = _banks(state.phase.banks, kind, at_bank)
+        unit_wins, units = _FPUS[fpu](state.phase.units, at_unit)
+        granted = bank_wins | unit_wins
+        ended = asks & (kind == IDLE) & (state.finished == 0)
+        return Cluster(
+            Phase(banks, units),
+            state.place + granted,
+            jnp.where(granted, packed // _GAP_UNIT - 1, jnp.maximum(state.wait - 1, 0)),
+            state.bank_stalls + (at_bank & ~bank_wins),
+            state.unit_stalls + (at_unit & ~unit_wins),
+            jnp.where(ended, state.cycle, state.finished),
+            state.cycle + 1,
+        )
+
+    def turn(state: Cluster) -> Cluster:
+        for _ in range(_UNROLL):
+            state = step(state)
+        return state
+
+    # A core that never asks (an empty stream) has its lead as its end; cycle 0 cannot be one.
+    return jax.lax.while_loop(lambda state: jnp.any(state.finished == 0), turn, state)
+
+
+def _banks(
+    counters: Int[Array, "*runs 16"], kind: Int[Array, "*runs 9"], asks: Bool[Array, "*runs 9"]
+) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 16"]]:
+    """Winners at all banks and the stepped counters."""
+    numbers = jnp.arange(BANKS, dtype=jnp.int32)
+    wants = asks[..., None, :] & (kind[..., None, :] == numbers[:, None])
+    rank = jnp.arange(CORES, dtype=jnp.int32) ^ counters[..., None]
+    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
+    wins = jnp.any(wants & (rank == best), axis=-2)
+    return wins, _stepped(counters, best[..., 0] < 16, CORES)
+
+
+def _stepped(
+    counters: Int[Array, "*runs n"], granted: Bool[Array, "*runs n"], leaves: int
+) -> Int[Array, "*runs n"]:
+    following = counters + granted
+    return jnp.where(following >= leaves, 0, following)
+
+
+def _static(
+    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
+) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    """Two or three cores own a unit together."""
+    members = _STATIC_UNIT == np.arange(UNITS)[:, None]
+    wants = asks[..., None, :] & members
+    rank = jnp.asarray(_STATIC_LEAF) ^ counters[..., None]
+    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
+    wins = jnp.any(wants & (rank == best), axis=-2)
+    following = counters + (best[..., 0] < 16)
+    return wins, jnp.where(following >= jnp.asarray(_STATIC_LEAVES), 0, following)
+
+
+def _dynamic(
+    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
+) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    """The n-th asking core goes to unit n mod 4."""
+    order = jnp.cumsum(asks.astype(jnp.int32), axis=-1, dtype=jnp.int32) - 1
+    wants = asks[..., None, :] & (order[..., None, :] % UNITS == np.arange(UNITS)[:, None])
+    rank = jnp.arange(CORES, dtype=jnp.int32) ^ counters[..., None]
+    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
+    wins = jnp.any(wants & (rank == best), axis=-2)
+    return wins, _stepped(counters, best[..., 0] < 16, CORES)
+
+
+def _private(
+    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
+) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    """One FPU per core: nobody waits."""
+    return asks, counters
+
+
+_FPUS = {"static": _static, "dynamic": _dynamic, "private": _private}

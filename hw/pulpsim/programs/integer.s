@@ -1,0 +1,85 @@
+.macro RQ2 x,y
+    p.lw s8,4(a2!); p.lw s9,4(a3!); mul \x,\x,s8; mul \y,\y,s8; add \x,\x,s9; add \y,\y,s9
+    sra \x,\x,ra; sra \y,\y,ra; p.clipu \x,\x,9; p.clipu \y,\y,9; p.sb \x,1(s10!)
+    p.sb \y,1(s11!)
+.endm
+
+.macro RQ1 x
+    p.lw s8,4(a2!); p.lw s9,4(a3!); mul \x,\x,s8; add \x,\x,s9; sra \x,\x,ra; p.clipu \x,\x,9
+    p.sb \x,1(s10!)
+.endm
+
+.macro INNER42
+    Z8; lp.setup x0,t6,66f
+    p.lw gp,4(t4!); p.lw tp,4(t5!); p.lw s8,4(t0!); p.lw s9,4(t1!); pv.sdotusp.b s0,gp,s8
+    pv.sdotusp.b s4,tp,s8; p.lw s8,4(t2!); pv.sdotusp.b s1,gp,s9; pv.sdotusp.b s5,tp,s9
+    p.lw s9,4(t3!); pv.sdotusp.b s2,gp,s8; pv.sdotusp.b s6,tp,s8; pv.sdotusp.b s3,gp,s9
+66: pv.sdotusp.b s7,tp,s9
+.endm
+
+kernel i1_4x2
+    PUSH; lw a1,4(a0); lw s10,8(a0); lw t5,12(a0); lw a4,16(a0); lw a6,24(a0); lw a7,28(a0)
+    lw t0,32(a0); lw t1,36(a0); lw ra,40(a0); lw a0,0(a0); bge a6,a7,9f
+    sw t0,56(sp); sw t1,60(sp); sw t5,64(sp); mul t2,a6,a4; add a1,a1,t2; mul t2,a6,t5
+    add s10,s10,t2; srli a5,t5,2; srli t6,a4,2; addi a7,a7,-1; bge a6,a7,2f
+1:  lw t2,64(sp); lw a2,56(sp); lw a3,60(sp); add s11,s10,t2; mv t0,a0; lp.setup x1,a5,7f
+    add t1,t0,a4; add t2,t1,a4; add t3,t2,a4; mv t4,a1; add t5,a1,a4; INNER42; RQ2 s0,s4
+    RQ2 s1,s5; RQ2 s2,s6; RQ2 s3,s7
+7:  mv t0,t3
+    mv a1,t5; mv s10,s11; addi a6,a6,2; blt a6,a7,1b
+2:  bne a6,a7,9f
+    lw a2,56(sp); lw a3,60(sp); mv t0,a0; lp.setup x1,a5,7f
+    add t1,t0,a4; add t2,t1,a4; add t3,t2,a4; mv t4,a1; li s0-s3,0; lp.setup x0,t6,6f
+    p.lw gp,4(t4!); p.lw s4,4(t0!); p.lw s5,4(t1!); p.lw s6,4(t2!); p.lw s7,4(t3!)
+    pv.sdotusp.b s0,gp,s4; pv.sdotusp.b s1,gp,s5; pv.sdotusp.b s2,gp,s6
+6:  pv.sdotusp.b s3,gp,s7
+    RQ1 s0; RQ1 s1; RQ1 s2; RQ1 s3
+7:  mv t0,t3
+9:  POPRET
+
+.macro IPH a,b,n
+    p.lw \n,t2(t0!); pv.dotusp.b t6,\a,s0; pv.sdotusp.b t6,\b,s1; pv.sdotusp.b t6,\n,s2
+    mul t6,t6,s3; add t6,t6,s4; sra t6,t6,s5; p.clipu t6,t6,9
+.endm
+
+kernel i2_dw
+    PUSH; lw a1,4(a0); lw a2,8(a0); lw t3,12(a0); lw t2,16(a0); lw a6,24(a0); lw a7,28(a0)
+    lw s6,32(a0); lw s7,36(a0); lw s5,40(a0); lw a0,0(a0); bge a6,a7,9f
+    addi a5,t2,-2; addi t5,t3,-2; mul s8,t3,t2; mul s9,t5,a5; mul t6,s8,a6; add a0,a0,t6
+    mul t6,s9,a6; add a2,a2,t6; slli t6,a6,2; add s6,s6,t6; add s7,s7,t6; li t6,12; mul t6,t6,a6
+    add a1,a1,t6; sub s8,s8,a5; sub s9,s9,a5; li t6,0x5556; mul a3,t5,t6; srli a3,a3,16; li t6,3
+    mul t6,a3,t6; sub a4,t5,t6
+1:  p.lw s0-s2,4(a1!); p.lw s3,4(s6!); p.lw s4,4(s7!); lp.setup x1,a5,7f
+    mv t0,a0; mv t1,a2; p.lw t3,t2(t0!); p.lw t4,t2(t0!); lp.setup x0,a3,6f
+    IPH t3,t4,t5; p.sb t6,a5(t1!); IPH t4,t5,t3; p.sb t6,a5(t1!); IPH t5,t3,t4
+6:  p.sb t6,a5(t1!)
+    beqz a4,5f
+    IPH t3,t4,t5; p.sb t6,a5(t1!); addi t6,a4,-1; beqz t6,5f
+    IPH t4,t5,t3; p.sb t6,a5(t1!)
+5:  addi a0,a0,1
+7:  addi a2,a2,1
+    add a0,a0,s8; add a2,a2,s9; addi a6,a6,1; blt a6,a7,1b
+9:  POPRET
+
+.macro IM2ROW off
+    lw s8,0(t4); lw s9,4(t4); lbu gp,8(t4); add t4,t4,a4; sw s8,\off(t5); sw s9,\off+4(t5)
+    sb gp,\off+8(t5)
+.endm
+
+kernel i3_conv
+    PUSH; lw a1,4(a0); lw s10,8(a0); lw t5,12(a0); lw a4,16(a0); lw a5,20(a0); lw a6,24(a0)
+    lw a7,28(a0); lw t0,32(a0); lw t1,36(a0); lw ra,40(a0); lw t2,44(a0); lw a0,0(a0)
+    bge a6,a7,9f
+    sw t0,56(sp); sw t1,60(sp); sw t5,64(sp); sw t2,68(sp); srli t3,a5,1; sw t3,72(sp)
+    srli t3,t5,2; sw t3,76(sp); slli t3,a4,1; add a4,a4,t3; mul t3,a6,a4; slli t3,t3,1
+    add a1,a1,t3; sw a1,80(sp); mul t3,a6,a5; mul t3,t3,t5; add s10,s10,t3
+1:  lw a5,72(sp); lw a1,80(sp)
+2:  lw t5,68(sp); mv t4,a1; IM2ROW 0; IM2ROW 9; IM2ROW 18; addi t4,a1,6; IM2ROW 28; IM2ROW 37
+    IM2ROW 46; lw t2,64(sp); lw a2,56(sp); lw a3,60(sp); add s11,s10,t2; mv t0,a0; lw t1,76(sp)
+    lw gp,68(sp); li t6,7; lp.setup x1,t1,7f
+    addi t1,t0,28; addi t2,t0,56; addi t3,t0,84; lw t4,68(sp); addi t5,t4,28; INNER42; RQ2 s0,s4
+    RQ2 s1,s5; RQ2 s2,s6; RQ2 s3,s7
+7:  mv t0,t3
+    mv s10,s11; addi a1,a1,12; addi a5,a5,-1; bnez a5,2b
+    lw t0,80(sp); add t0,t0,a4; add t0,t0,a4; sw t0,80(sp); addi a6,a6,1; blt a6,a7,1b
+9:  POPRET
