@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: run test lint bench chaos clean
 
 run: $(VENV)/.installed
-	$(BIN)/qlrjax demo --out $(OUT)
+	$(BIN)/qlrjax run --out $(OUT)
 
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest

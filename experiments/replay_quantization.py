@@ -63,8 +63,12 @@ def main() -> None:
     done = {tuple(str(cell[name]) for name in KEY) for cell in cells}
     shared: dict[Any, Any] = {}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    grid = itertools.product(arguments.latent_layers, arguments.replays, seeds, arguments.bits)
-    for layer, replays, seed, bits in grid:
+    # Float and integer stages one after the other, so that each extracts its latents once.
+    widths = sorted(arguments.bits, key=lambda bits: bits != 32)
+    stages = [[bits for bits in widths if (bits == 32) == floats] for floats in (True, False)]
+    grid = itertools.product(arguments.latent_layers, stages, arguments.replays, seeds)
+    cases = ((l, r, s, b) for l, stage, r, s in grid for b in stage)  # noqa: E741
+    for layer, replays, seed, bits in cases:
         key = (layer, replays, bits, seed, arguments.pairs_per_event)
         if tuple(map(str, key)) in done or (replays == 0 and bits not in (32, 8)):
             continue  # without replays, only the frozen stage can differ

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pulpsim.event import event_cost_summary
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -143,7 +144,27 @@ def show(console: Console, curves: Sequence[report.Curve], outcome: run.Outcome,
             f"{summary.forgetting:.1f}", f"{size:.2f}",
         )  # fmt: skip
     console.print(table)
+    _show_cost(console, outcome)
     console.print(f"picture: {out / 'report.png'}   figures: {out / 'summary.json'}")
+
+
+def _show_cost(console: Console, outcome: run.Outcome) -> None:
+    """What one event of this session would cost on the simulated chip."""
+    session_, chosen = outcome.session, outcome.session.settings
+    images = [len(event) for event in session_.stream.events[1:]]
+    if not images:
+        return
+    cost = event_cost_summary(
+        chosen.latent_layer, chosen.replays, chosen.bits, max(images), chosen.protocol.epochs,
+        session_.network.width, chosen.resolution, classes=session_.network.classes,
+        minibatch=chosen.protocol.minibatch,
+    )  # fmt: skip
+    fits = "fits" if cost.fits_memory else "does not fit"
+    console.print(
+        f"one event of {max(images)} images on {cost.platform} (simulated): "
+        f"{cost.seconds:.3g} s, {cost.joules:.3g} J, {cost.memory_bytes / 1e6:.3g} MB of memory, "
+        f"which {fits}; rests on recalled figures: {', '.join(cost.unproven) or 'none'}"
+    )
 
 
 def _say_stopping(signal_name: str) -> None:

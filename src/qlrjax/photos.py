@@ -90,13 +90,23 @@ def probabilities(
     settings: Settings,
     extractor: Extractor,
     state: SessionState,
-    images: UInt8[np.ndarray, "n h w 3"],
+    images: np.ndarray,
+    are_latents: bool = False,
 ) -> Float32[np.ndarray, "n classes"]:
-    """Softmax over the classes learned so far; classes never seen have probability 0."""
+    """Softmax over the classes learned so far; classes never seen have probability 0.
+
+    Args:
+        settings: Of the run.
+        extractor: Its frozen stage.
+        state: The learner.
+        images: uint8[n, h, w, 3] at the network's size.
+        are_latents: `images` are the extractor's latents already.
+    """
     classes = state.introduced.shape[0]
     network = grow.with_classes(extractor.network, classes)
+    latents = images if are_latents else extractor(images)
     logits = evaluate.logits(
-        network, settings.latent_layer, settings.protocol, state.learner, extractor(images)
+        network, settings.latent_layer, settings.protocol, state.learner, latents
     )
     seen = np.asarray(state.learner.head.past) > 0
     logits = np.where(seen[None, :], logits, -np.inf)

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from qlrjax import metrics
+from qlrjax.quantize import Fidelity
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#5a8f4e", "#8a6bb1")
 
@@ -109,6 +110,12 @@ def accuracy_csv(curve: Curve) -> str:
         cells = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
         writer.writerow([event, *cells])
     return text.getvalue()
+
+
+def fidelity_csv(rows: Sequence[Fidelity]) -> str:
+    """Cosine similarity and signal-to-noise (dB) of every integer layer against its float layer."""
+    lines = [f"{row.layer},{row.cosine:.5f},{row.snr_db:.2f}" for row in rows]
+    return "\n".join(["layer,cosine,snr_db", *lines]) + "\n"
 
 
 def summary_json(curve: Curve, extra: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """A session in a folder: started, stopped, gone on with, and read again.
 
 The folder holds settings.toml (what was asked for), frozen.npz (the frozen stage, see `stagefile`),
+fidelity.csv (how close every integer layer stays to its float layer),
 checkpoints/ (the learner's whole state, see `checkpoint`), events.jsonl (one line an event, always
 exactly the events of the last checkpoint), timing.jsonl (seconds, not part of what is
 reproducible), and, once it is finished, accuracy.csv, summary.json and report.png.
@@ -26,10 +27,11 @@ from qlrjax.photos import Lesson
 from qlrjax.session import Progress, Record, Session, SessionState
 from qlrjax.settings import Settings
 
-CHECKPOINTS, STAGE, SETTINGS, EVENTS = "checkpoints", "frozen.npz", "settings.toml", "events.jsonl"
+CHECKPOINTS, SETTINGS, EVENTS, STAGE = "checkpoints", "settings.toml", "events.jsonl", "frozen.npz"
+FIDELITY = "fidelity.csv"
 # In the order in which --fresh removes them: without checkpoints, nothing else is believed.
-OWN_FILES = (CHECKPOINTS, SETTINGS, STAGE, EVENTS, "timing.jsonl", "accuracy.csv", "summary.json",
-             "report.png", "no-replay", "no-replay-cwrstar")  # fmt: skip
+OWN_FILES = (CHECKPOINTS, SETTINGS, STAGE, FIDELITY, EVENTS, "timing.jsonl", "accuracy.csv",
+             "summary.json", "report.png", "no-replay", "no-replay-cwrstar")  # fmt: skip
 # May change between two calls without changing what is learned.
 FREE_SETTINGS = ("checkpoint_every", "stream.data_dir")
 
@@ -240,6 +242,8 @@ def _begin(
         runfolder.write_records(folder / EVENTS, restored.records)
         return restored.state, restored.records, restored.notes
     runfolder.write_atomic(folder / STAGE, stagefile.dump(session.extractor))
+    if session.extractor.quantized.stage:
+        runfolder.write_atomic(folder / FIDELITY, report.fidelity_csv(sessions.fidelity(session)))
     runfolder.write_atomic(folder / SETTINGS, settings_file.dump(session.settings))
     return template, (), ()
 

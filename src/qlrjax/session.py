@@ -126,6 +126,16 @@ def build_extractor(
     return Extractor(network, layer, quantize.QuantizedStage((), ranges), below)
 
 
+def fidelity(session: Session) -> list[quantize.Fidelity]:
+    """How close the integer stage stays to the float one, on up to 64 test images."""
+    test = session.stream.test
+    chosen = test[np.linspace(0, len(test) - 1, min(64, len(test))).round().astype(int)]
+    return quantize.fidelity(
+        session.network, session.parameters, session.extractor.quantized,
+        session.stream.source.read(chosen), session.settings.latent_layer,
+    )  # fmt: skip
+
+
 def start(session: Session) -> SessionState:
     """The state before the first event."""
     return initial_state(
