@@ -10,8 +10,10 @@ from typing import Any
 _RATIO_AT_MOST = 200
 _MEMBER_BYTES_AT_MOST = 64 * 2**20
 _PICKLE_BYTES_AT_MOST = 256 * 2**20
-_PICKLE_DAMAGE = (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError, ValueError,
-                  TypeError, OverflowError, MemoryError, struct.error, AssertionError)  # fmt: skip
+_PICKLE_DAMAGE = (
+    pickle.UnpicklingError, struct.error, ArithmeticError, AssertionError, AttributeError, EOFError,
+    LookupError, MemoryError, TypeError, ValueError,
+)  # fmt: skip
 
 
 class UntrustedData(ValueError):

@@ -4,13 +4,15 @@ Reads the official layout sS/oO/C_SS_OO_FFF.png (also .jpg) from the extracted f
 from the zip, once, into an uint8 array on disk that is memory-mapped from then on.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,6 @@ from qlrjax.streams import archive, core50_lists, cut, nicv2, photos
 from qlrjax.streams.core50_cache import Progress, open_or_make
 from qlrjax.streams.core50_lists import lup_events
 from qlrjax.streams.stream import ImageSource, Stream
-
-__all__ = ["TEST_SESSIONS", "Frame", "check_lists", "find_frames", "lup_events", "source", "stream"]
 
 TEST_SESSIONS = tuple(core50_lists.TEST_FRAMES)
 _FRAME = re.compile(r"(?:^|/)s(\d+)/o(\d+)/C_(\d+)_(\d+)_(\d+)\.(?:png|jpg)$")
@@ -70,7 +70,7 @@ def find_frames(root: Path) -> list[Frame]:
     if not frames:
         raise ValueError(f"{root} holds no frames sS/oO/C_SS_OO_FFF.png; is it CORe50?")
     frames.sort()
-    for first, second in zip(frames, frames[1:], strict=False):
+    for first, second in itertools.pairwise(frames):
         if _key(first) == _key(second):
             raise ValueError(f"{root} has one frame twice: {first.name} and {second.name}")
     return frames
@@ -204,26 +204,28 @@ def _walk(root: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _pixels(root: Path, frames: list[Frame], resolution: tuple[int, int]) -> Iterator[np.ndarray]:
-    if root.is_dir():
+def read_files(root: Path, frames: Iterable[Frame]) -> Iterator[tuple[str, bytes]]:
+    """Every frame's name, for error sentences, and its image file's content.
+
+    Raises:
+        ValueError: A frame cannot be read.
+    """
+    packed = None if root.is_dir() else _open_zip(root)
+    with packed or contextlib.nullcontext():
         for frame in frames:
             name = f"frame {root}/{frame.name}"
             try:
-                data = (root / frame.name).read_bytes()
-            except OSError as error:
-                raise ValueError(f"{name} cannot be read: {error.strerror}") from error
-            yield photos.decode(data, name, resolution)
-        return
-    with _open_zip(root) as packed:
-        for frame in frames:
-            name = f"frame {root}/{frame.name}"
-            try:
-                data = packed.read(frame.name)
-            except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+                data = packed.read(frame.name) if packed else (root / frame.name).read_bytes()
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"{name} is damaged: {error}") from error
-            except (RuntimeError, NotImplementedError) as error:
-                raise ValueError(f"{name} cannot be unpacked: {error}") from error
-            yield photos.decode(data, name, resolution)
+            except (OSError, RuntimeError, NotImplementedError) as error:
+                raise ValueError(f"{name} cannot be read: {error}") from error
+            yield name, data
+
+
+def _pixels(root: Path, frames: list[Frame], resolution: tuple[int, int]) -> Iterator[np.ndarray]:
+    for name, data in read_files(root, frames):
+        yield photos.decode(data, name, resolution)
 
 
 def _open_zip(root: Path) -> zipfile.ZipFile:

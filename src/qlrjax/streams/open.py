@@ -6,8 +6,14 @@ from typing import Literal
 
 import numpy as np
 
-from qlrjax.streams import builtin, core50, folder, synthetic
+from qlrjax.streams import builtin, core50, folder, synthetic, tfds
+from qlrjax.streams.core50_cache import Progress
 from qlrjax.streams.stream import Stream
+
+KINDS = ("builtin", "synthetic", "folder", "core50", "tfds")
+
+# CORe50 has 164,866 frames; so much of it is the whole, up to gaps that are then named.
+_CORE50_AT_LEAST = 160_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +23,8 @@ class StreamSettings:
     Attributes:
         data: "builtin" (Fashion-MNIST), a folder of photos, "core50:PATH", "folder:PATH",
             "tfds:NAME" or "synthetic:...".
-        order: "auto"; "nicv2_79", "nicv2_196" or "nicv2_391" for CORe50's official orders; or
+        order: "auto"; "nicv2_79", "nicv2_196" or "nicv2_391" for CORe50's official orders, of
+            CORe50 or of synthetic data with its sessions and objects (50x11xFRAMES); or
             "generated" for the NICv2 rule with the session's seed.
         run: Which official order, 0 to 9.
         first_classes: Classes of the first event, where the order is generated.
@@ -25,7 +32,7 @@ class StreamSettings:
         test_sessions: Sessions never trained on; empty takes the data's own split.
         sessions: Slices that a class is cut into, where the data has no sessions of its own.
         joint: All events as one, the upper bound of continual learning.
-        reduced_test: Every 20th test image only (CORe50's reduced test set).
+        reduced_test: Every 20th test image only (of CORe50: its reduced test set).
         train_per_class: At most so many training images a class, built-in data only; 0 is all.
         test_per_class: Likewise of the test set.
         data_dir: Where tensorflow-datasets or a CORe50 cache lies; empty is their default.
@@ -55,7 +62,9 @@ class StreamSettings:
             raise ValueError(f"run is {self.run}; the official orders have runs 0 to 9")
 
 
-def open_stream(settings: StreamSettings, resolution: int, seed: int) -> Stream:
+def open_stream(
+    settings: StreamSettings, resolution: int, seed: int, on_progress: Progress | None = None
+) -> Stream:
     """Opens the data and cuts it into events.
 
     With `joint`, all of them are one.
@@ -64,57 +73,68 @@ def open_stream(settings: StreamSettings, resolution: int, seed: int) -> Stream:
         settings: Which data and how.
         resolution: Side of the images, pixels.
         seed: Of a generated order.
+        on_progress: Called with (what, done, total) while CORe50's frames are prepared.
 
     Raises:
         ValueError: The data is not there, is damaged, or cannot be cut that way.
     """
-    stream = _open(settings, resolution, seed)
-    if settings.joint:
-        return Stream(stream.source, (np.concatenate(stream.events),), stream.test)
-    return stream
+    stream = _open(settings, resolution, seed, on_progress)
+    events = (np.concatenate(stream.events),) if settings.joint else stream.events
+    return Stream(stream.source, events, stream.test[:: 20 if settings.reduced_test else 1])
 
 
-def _open(settings: StreamSettings, resolution: int, seed: int) -> Stream:
-    kind, _, place = settings.data.partition(":")
+def _open(
+    settings: StreamSettings, resolution: int, seed: int, on_progress: Progress | None
+) -> Stream:
+    kind, place, scenario = _resolve(settings)
     size = (resolution, resolution)
+    path = Path(place).expanduser()
+    data_dir = Path(settings.data_dir).expanduser() if settings.data_dir else None
+    rule = (settings.first_classes, settings.pairs_per_event, seed)
+    if settings.test_sessions and kind in ("builtin", "synthetic"):
+        raise ValueError(f"{kind} data has its own test set; leave test_sessions empty")
     match kind:
         case "builtin":
-            return builtin.stream(
-                size, settings.sessions, settings.first_classes, settings.pairs_per_event, seed,
-                settings.train_per_class, settings.test_per_class,
-            )  # fmt: skip
+            limits = settings.train_per_class, settings.test_per_class
+            return builtin.stream(size, settings.sessions, *rule, *limits)
+        case "synthetic" if scenario is None:
+            return synthetic.stream(place, size, *rule)
         case "synthetic":
-            return synthetic.stream(
-                place, size, settings.first_classes, settings.pairs_per_event, seed
-            )
+            images = synthetic.source(*synthetic.parse(place), size)
         case "folder":
-            return _open_folder(settings, Path(place), size, seed)
-        case "core50":
-            return _open_core50(settings, Path(place), size, seed)
-    path = Path(settings.data)
-    if path.is_dir():
-        return _open_folder(settings, path, size, seed)
-    raise ValueError(
-        f"there is no data {settings.data!r}; give 'builtin', a folder of photos, 'core50:PATH', "
-        "'tfds:NAME' or 'synthetic:CLASSESxSESSIONSxFRAMES'"
-    )
+            return folder.stream(path, size, settings.sessions, settings.test_sessions, *rule)
+        case "tfds":
+            return tfds.stream(
+                place, size, settings.sessions, settings.test_sessions, *rule, data_dir
+            )
+        case _:
+            images = core50.source(path, size, data_dir, on_progress)
+            if settings.order == "auto" and len(images.labels) > _CORE50_AT_LEAST:
+                scenario = 391
+            if scenario is not None:
+                for lists in (path, path.parent):
+                    core50.check_lists(lists, scenario, settings.run)
+    return core50.stream(images, scenario, settings.run, False, settings.test_sessions, *rule)
 
 
-def _open_core50(settings: StreamSettings, path: Path, size: tuple[int, int], seed: int) -> Stream:
-    cache = Path(settings.data_dir) if settings.data_dir else None
-    images = core50.source(path, size, cache)
+def _resolve(settings: StreamSettings) -> tuple[str, str, int | None]:
+    """Kind of the data, its place, and the official order asked for."""
+    kind, _, place = settings.data.partition(":")
     official = settings.order.removeprefix("nicv2_")
     scenario = int(official) if official.isdigit() else None
-    if settings.order == "auto" and len(images.labels) > 160_000:
-        scenario = 391
-    return core50.stream(
-        images, scenario, settings.run, settings.reduced_test, settings.test_sessions,
-        settings.first_classes, settings.pairs_per_event, seed,
-    )  # fmt: skip
-
-
-def _open_folder(settings: StreamSettings, path: Path, size: tuple[int, int], seed: int) -> Stream:
-    return folder.stream(
-        path, size, settings.sessions, settings.test_sessions, settings.first_classes,
-        settings.pairs_per_event, seed,
-    )  # fmt: skip
+    if kind not in KINDS or (kind != "builtin" and not place):
+        path = Path(settings.data).expanduser()
+        if not path.is_dir() and path.suffix != ".zip":
+            raise ValueError(
+                f"there is no data {settings.data!r}; give 'builtin', a folder of photos, "
+                "'core50:PATH', 'tfds:NAME' or 'synthetic:CLASSESxSESSIONSxFRAMES'"
+            )
+        official_layout = (path / "s11" / "o50" / "C_11_50_000.png").is_file()
+        is_core50 = scenario is not None or path.suffix == ".zip" or official_layout
+        kind, place = ("core50" if is_core50 else "folder"), settings.data
+    if scenario is not None and kind not in ("core50", "synthetic"):
+        raise ValueError(
+            f"order {settings.order} is one of CORe50's; {settings.data!r} can only have "
+            "order 'generated' (use core50:PATH for data in CORe50's layout)"
+        )
+    return kind, place, scenario

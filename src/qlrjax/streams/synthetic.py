@@ -55,19 +55,29 @@ def stream(
     Raises:
         ValueError: The spec is not of that form.
     """
-    match = _SPEC.fullmatch(spec)
-    sizes = [int(number) for number in match.groups()] if match else [0, 0, 0]
-    if min(sizes) < 1 or sizes[1] < 2:
-        raise ValueError(
-            f"synthetic data {spec!r} is not CLASSESxSESSIONSxFRAMES with at least two sessions, "
-            "such as synthetic:10x4x5"
-        )
-    images = source(*sizes, resolution)
-    held_out = (sizes[1],)
+    classes, sessions, frames = parse(spec)
+    images = source(classes, sessions, frames, resolution)
+    held_out = (sessions,)
     order = nicv2.generate_order(
         cut.training_pairs(images, held_out), first_classes, pairs_per_event, seed
     )
     return cut.by_sessions(images, held_out, order)
+
+
+def parse(spec: str) -> tuple[int, int, int]:
+    """Classes, sessions and frames of "CLASSESxSESSIONSxFRAMES".
+
+    Raises:
+        ValueError: The spec is not of that form, or has fewer than two sessions.
+    """
+    match = _SPEC.fullmatch(spec)
+    classes, sessions, frames = map(int, match.groups()) if match else (0, 0, 0)
+    if min(classes, sessions, frames) < 1 or sessions < 2:
+        raise ValueError(
+            f"synthetic data {spec!r} is not CLASSESxSESSIONSxFRAMES with at least two sessions, "
+            "such as synthetic:10x4x5"
+        )
+    return classes, sessions, frames
 
 
 def _draw(
