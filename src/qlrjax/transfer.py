@@ -16,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +184,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype) -> np.ndar
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _read_header(member: IO[bytes], name: str, dtype: np.dtype) -> tuple[int, ...]:
+def _read_header(member: Any, name: str, dtype: np.dtype) -> tuple[int, ...]:
     read: Callable[..., tuple[tuple[int, ...], bool, np.dtype]]
     version = np.lib.format.read_magic(member)
     readers = {(1, 0): np.lib.format.read_array_header_1_0,
