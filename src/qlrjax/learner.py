@@ -211,7 +211,7 @@ def learn_event(
     padding = ((0, rows - new),)
     return _learn(
         network, latent_layer, protocol, state,
-        jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0))),
+        jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0))) if rows > new else latents,
         jnp.asarray(np.pad(labels.astype(np.int32), padding)),
         jnp.asarray(np.arange(rows) < new), jnp.asarray(learned), jnp.asarray(plan),
         rates(protocol, event), jnp.asarray(count, jnp.int32), admit_key,

@@ -19,7 +19,7 @@ from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
-_LATENT_CACHE_BYTES = 512 * 2**20
+_LATENT_CACHE_BYTES = 256 * 2**20
 
 Progress = Callable[[str, int, int], None]
 Record = dict[str, Any]
@@ -186,13 +186,16 @@ def learn_next(
     """
     settings, event = session.settings, int(state.position)
     indices = session.stream.events[event]
-    latents = _cached(
-        session.extractor, session.stream, indices, session.cache, "new images", on_progress
+    # One name, so that NumPy's copy is freed: the first event's latents can be 100 MB.
+    latents = jnp.asarray(
+        _cached(
+            session.extractor, session.stream, indices, session.cache, "new images", on_progress
+        )
     )
     labels = session.stream.source.labels[indices]
     changed, losses = learner.learn_event(
         session.network, settings.latent_layer, settings.protocol, state.learner,
-        jnp.asarray(latents), labels, event=int(state.learner.event), seed=settings.seed,
+        latents, labels, event=int(state.learner.event), seed=settings.seed,
         pad_to=_rows(session, event),
     )  # fmt: skip
     present = np.unique(labels)
