@@ -34,7 +34,7 @@ def test_impossible_widths_are_named(bits):
 
 
 def test_negative_slots_are_named():
-    with pytest.raises(ValueError, match="^-1 replays"):
+    with pytest.raises(ValueError, match=r"^-1 replays"):
         replay.init(-1, SHAPE, 8)
 
 

@@ -1,0 +1,97 @@
+"""Peak memory of a NICv2-391 session with 3000 8-bit replays at latent layer 20 (98 MB of replays).
+
+Source: the acceptance criterion of the CORe50 work, below 2 GB; `paper.md` 4.4 gives the replays.
+Command: python experiments/peak_memory.py [--events 4] [--out peak_memory.json]
+Expected: below 2,000 MB resident (measured by the operating system, not estimated).
+Takes: some 10 minutes on 2 cores.
+Verified: yes, see the JSON that it writes.
+
+A child process learns the first events of the official order, run 0, at width 1.0 and 128x128:
+2,999 images, then three events of about 300, all 3000 replays in use, the reduced test set of 2,249
+images tested after every event. Images are generated, since only their number and size matter. What
+a whole session would add later, the cache of latents filled to its limit, is put there beforehand.
+An event makes one pass instead of four: passes are a loop and take no memory.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from qlrjax import learner, session
+from qlrjax.settings import Settings
+from qlrjax.streams import cut, nicv2, synthetic
+from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.stream import Stream
+
+LIMIT_MB = 2000.0
+TEST_SESSIONS = (3, 7, 10)
+
+
+def generated_core50(resolution: int, run: int) -> Stream:
+    """CORe50's classes, sessions and official NICv2-391 order over generated images."""
+    source = synthetic.source(50, 11, 300, (resolution, resolution))
+    pairs = nicv2.official_order(391, run)
+    order = [[(where, item - 1) for where, item in event] for event in pairs]
+    return cut.by_sessions(source, TEST_SESSIONS, order, reduced_test=True)
+
+
+def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
+    """Learns the events in this process; resident peaks in MB (10**6 bytes)."""
+    peaks: dict[str, float] = {"imports_mb": _peak_mb()}
+    stream = generated_core50(128, run=0)
+    session.open_stream = lambda *_: stream
+    settings = Settings(
+        latent_layer=latent_layer, replays=replays, bits=8, calibration_images=256,
+        stream=StreamSettings(data="generated"),
+        protocol=learner.Protocol(first_epochs=1, epochs=1),
+    )  # fmt: skip
+    work = session.prepare(settings)
+    peaks["prepared_mb"] = _peak_mb()
+    # Later events' latents, as a session would hold them by then; negative keys are no image.
+    size = work.test_latents[0].nbytes
+    missing = session._LATENT_CACHE_BYTES // size - len(work.cache)
+    work.cache.update((-1 - row, np.ones(size, np.uint8)) for row in range(missing))
+    state = session.start(work)
+    for event in range(events):
+        begun = time.perf_counter()
+        state, record = session.learn_next(work, state)
+        peaks[f"event_{event}_mb"] = _peak_mb()
+        peaks[f"event_{event}_seconds"] = round(time.perf_counter() - begun, 1)
+        print(f"event {event}: {record['images']} images, peak {_peak_mb():.0f} MB", flush=True)
+    peaks["replay_mb"] = state.learner.memory.bytes / 1e6
+    peaks["cache_mb"] = sum(latent.nbytes for latent in work.cache.values()) / 1e6
+    peaks["peak_mb"] = _peak_mb()
+    return peaks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--events", type=int, default=4)
+    parser.add_argument("--replays", type=int, default=3000)
+    parser.add_argument("--latent-layer", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("peak_memory.json"))
+    arguments = parser.parse_args()
+    # A fresh process, so that nothing but the session counts.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        peaks = pool.apply(measure, (arguments.events, arguments.replays, arguments.latent_layer))
+    peaks["limit_mb"] = LIMIT_MB
+    with tempfile.NamedTemporaryFile("w", dir=arguments.out.parent, delete=False) as file:
+        file.write(json.dumps(peaks, indent=2) + "\n")
+    os.replace(file.name, arguments.out)
+    verdict = "below" if peaks["peak_mb"] < LIMIT_MB else "NOT below"
+    print(f"peak {peaks['peak_mb']:.0f} MB, {verdict} {LIMIT_MB:.0f} MB")
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux gives KiB
+
+
+if __name__ == "__main__":
+    main()
