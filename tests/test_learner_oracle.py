@@ -1,4 +1,4 @@
-"""Whole learning events, one after the other, against `learner_oracle`: parameters, statistics, head, memory.
+"""Whole learning events against `learner_oracle`: parameters, statistics, head, momentum, memory.
 
 Differences are relative to a tensor's largest value. 1e-4 holds for all state; the momentum at
 l = 0 is a sum of gradients, which 27 normalised layers leave with fewer digits (see
