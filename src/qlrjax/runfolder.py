@@ -84,7 +84,7 @@ def encode_records(records: Iterable[Record]) -> bytes:
     Raises:
         ValueError: A record holds a value that JSON lacks, such as NaN.
     """
-    lines = (json.dumps(record, allow_nan=False, ensure_ascii=False) for record in records)
+    lines = (json.dumps(record, allow_nan=False) for record in records)
     return "".join(line + "\n" for line in lines).encode()
 
 

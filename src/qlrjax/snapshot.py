@@ -12,7 +12,10 @@ before Orbax parses it, and every leaf after. Orbax is used in this module only.
 import contextlib
 import errno
 import hashlib
+import logging
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,10 +29,15 @@ from qlrjax.runfolder import Record
 
 _MANIFEST, _RECORDS, _STATE = "manifest.json", "records.jsonl", "state"
 _SUM = f"{_MANIFEST}.sha256"
-# Orbax's own files and the log, beyond the bytes of the leaves.
+# Orbax's own files, the manifest and the log, beyond the bytes of the leaves: at least this much
+# room is asked for, and at most that much is believed.
+_OVERHEAD_ON_DISK_BYTES = 64 * 2**10
 _OVERHEAD_BYTES = 256 * 2**20
 # What reading a damaged checkpoint runs into, unlike a missing permission or too many open files.
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP)
+
+# How TensorStore, below Orbax, ends a message about an error of the operating system.
+_SYSTEM_ERROR = re.compile(r"os_error_code='(\d{1,4})'")
 
 
 class Damaged(Exception):
@@ -54,10 +62,11 @@ def write(
         Exception: Orbax reports a full disk in many ways; what is there is then worthless.
     """
     place.mkdir()
+    _check_room(place, sum(array.nbytes for array in arrays.values()))
     context = ocp.Context()
     # Compression costs more time than it saves bytes here.
     context.array.saving.use_compression = False
-    with context:
+    with context, _quiet():
         ocp.save(os.fspath(place / _STATE), _nonempty(arrays))
     (place / _RECORDS).write_bytes(runfolder.encode_records(records))
     files = {
@@ -70,6 +79,13 @@ def write(
     line = f"{hashlib.sha256(data).hexdigest()}  {_MANIFEST}\n"
     runfolder.write_atomic(place / _MANIFEST, data)
     runfolder.write_atomic(place / _SUM, line)
+
+
+def _check_room(place: Path, size: int) -> None:
+    # Orbax notices a full disk, too, but late and with noise on stderr.
+    needed = size + _OVERHEAD_ON_DISK_BYTES
+    if shutil.disk_usage(place).free < needed:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {needed} bytes are needed")
 
 
 def read_manifest(place: Path) -> Manifest:
@@ -135,7 +151,8 @@ def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
     except (MemoryError, ValueError) as error:
         raise Damaged("its manifest asks for more memory than there is") from error
     try:
-        loaded = ocp.load(os.fspath(place / _STATE), _nonempty(targets))
+        with _quiet():
+            loaded = ocp.load(os.fspath(place / _STATE), _nonempty(targets))
     except Exception as error:
         # Its files are what was written, so it is not damaged.
         writer = described.fingerprint.get("orbax-checkpoint", "of another version")
@@ -195,7 +212,24 @@ def _reading() -> Iterator[None]:
         raise Damaged(f"{name}: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax also logs, with pages of stack, each error that it raises; raising is enough."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_drop)
+
+
+def _drop(_: logging.LogRecord) -> bool:
+    return False
+
+
 def describe_error(error: Exception) -> str:
     """What went wrong, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if code := _SYSTEM_ERROR.search(text):
+        text = os.strerror(int(code[1]))
     return " ".join(text.split())[:200] or type(error).__name__

@@ -95,11 +95,16 @@ def unpack(
             raise ValueError(f"its files are {sorted(content)}, not {sorted(wanted)}")
         arrays = {name: _read_leaf(archive, name, leaf) for name, leaf in described.leaves.items()}
         records = runfolder.decode_records(content.pop(_RECORDS))
-    for name in files:
-        runfolder.write_atomic(folder / name, content[f"files/{name}.npy"])
     about = {"settings": described.settings, "statics": described.statics,
              "fingerprint": described.fingerprint, "extra": described.extra}  # fmt: skip
-    checkpoint.publish(folder / checkpoints, described.step, arrays, records, about)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in files:
+            runfolder.write_atomic(folder / name, content[f"files/{name}.npy"])
+        checkpoint.publish(folder / checkpoints, described.step, arrays, records, about)
+    except BaseException:
+        runfolder.clear(folder, [checkpoints, *files])
+        raise
     return described
 
 
