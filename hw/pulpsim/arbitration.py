@@ -4,6 +4,9 @@ Every bank and every shared FPU grants one request per cycle through a binary tr
 round-robin counter p, which steps at each grant. In a node at height h with both sides asking, the
 upper side wins iff bit h of p is set; so the winner is the asking leaf with the smallest
 `leaf XOR p`. A core that is not granted asks again in the next cycle: one stall. Source: RTL.
+One rule was inferred from the measured cycles instead of read: the counters of statically shared
+FPUs step in every cycle, whether they grant or not. Stepping at grants only, two cores that start
+their bursts in a bad rhythm stay there, which the RTL does not show.
 
 The counters are never reset on the chip, so a run starts from whatever phase history left them in;
 `Phase` carries it.
@@ -29,7 +32,7 @@ UNITS = 4
 # Unit of each core in the static map, and the core's leaf in that unit's tree.
 _STATIC_UNIT = np.array([0, 1, 2, 3, 0, 1, 2, 3, 3], np.int32)
 _STATIC_LEAF = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2], np.int32)
-_STATIC_LEAVES = np.array([2, 2, 2, 3], np.int32)
+_STATIC_LEAVES = np.array([2, 2, 2, 4], np.int32)  # three cores, padded to a full tree
 _UNROLL = 8  # cycles per turn of the loop
 
 
@@ -171,7 +174,7 @@ def _static(
     rank = jnp.asarray(_STATIC_LEAF) ^ counters[..., None]
     best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
     wins = jnp.any(wants & (rank == best), axis=-2)
-    following = counters + (best[..., 0] < 16)
+    following = counters + 1
     return wins, jnp.where(following >= jnp.asarray(_STATIC_LEAVES), 0, following)
 
 
