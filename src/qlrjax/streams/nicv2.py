@@ -38,7 +38,8 @@ def generate_order(
         classes are spread evenly over the first 85 % of the stream.
 
     Raises:
-        ValueError: There are fewer classes than `first_pairs`, or no pairs.
+        ValueError: There are fewer classes than `first_pairs`, or no pairs; or an event would have
+            none.
     """
     known: dict[int, list[Pair]] = {}
     for session, label in sorted(set(pairs)):
@@ -48,6 +49,8 @@ def generate_order(
         raise ValueError(
             f"the first event cannot have {first_pairs} classes: the data has {len(labels)}"
         )
+    if pairs_per_event < 1:
+        raise ValueError(f"an event cannot have {pairs_per_event} pairs; give at least 1")
     generator = np.random.Generator(np.random.PCG64(seed))
     chosen = [labels[index * len(labels) // first_pairs] for index in range(first_pairs)]
     first = tuple(known[label].pop(0) for label in chosen)
