@@ -148,6 +148,17 @@ def test_strange_files_inside_are_damage_and_hidden_ones_are_not(tmp_path):
     assert "state/extra is not part of it" in restored.notes[0]
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.json.sha256", "records.jsonl"])
+def test_pipes_and_devices_are_damage_and_are_not_read(tmp_path, name):
+    save_run(tmp_path, 2)
+    (tmp_path / "00000002" / name).unlink()
+    (tmp_path / "00000002" / name).symlink_to("/dev/zero")
+    (tmp_path / "00000001" / name).unlink()
+    os.mkfifo(tmp_path / "00000001" / name)
+    with pytest.raises(checkpoint.CorruptCheckpoint, match="is not a plain file"):
+        checkpoint.restore(tmp_path, toy.start(), toy.SETTINGS)
+
+
 def test_links_are_damage(tmp_path):
     save_run(tmp_path, 3)
     log = tmp_path / "00000003/records.jsonl"
@@ -215,11 +226,22 @@ def test_an_orbax_that_cannot_read_intact_files_is_not_damage(tmp_path, monkeypa
     assert checkpoint.steps(tmp_path) == [1]
 
 
-def test_peek_tells_settings_without_arrays(tmp_path):
+def test_peek_tells_what_restore_will_use(tmp_path):
     save_run(tmp_path, 2)
+    assert (checkpoint.peek(tmp_path).step, checkpoint.peek(tmp_path).settings) == (2, toy.SETTINGS)
     shutil.rmtree(tmp_path / "00000002/state")
-    described = checkpoint.peek(tmp_path)
-    assert (described.step, described.settings) == (2, toy.SETTINGS)
+    assert checkpoint.peek(tmp_path).step == 1
+    assert checkpoint.steps(tmp_path) == [1, 2]  # only restore sets aside
+
+
+def test_damage_goes_before_a_mismatch(tmp_path):
+    """As when the newest, damaged checkpoint has learned one class more than the one before."""
+    state, records = save_run(tmp_path, 2)
+    more = state.replace(params={**state.params, "b": jnp.zeros((4,))})
+    checkpoint.save(tmp_path, 3, more, toy.SETTINGS, records)
+    (tmp_path / "00000003/records.jsonl").write_text("damaged")
+    restored = checkpoint.restore(tmp_path, toy.start(), toy.SETTINGS)
+    assert (restored.step, len(restored.notes)) == (2, 1)
 
 
 def test_the_manifest_says_what_the_issue_asks_for(tmp_path):

@@ -142,7 +142,7 @@ def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | Non
     for step in reversed(steps(folder)):
         place = folder.absolute() / f"{step:08d}"
         try:
-            described = snapshot.read_manifest(place)
+            described = snapshot.verify(place)
             accept(described)
             arrays, records = snapshot.read(place, described)
         except snapshot.Damaged as damage:
@@ -158,7 +158,9 @@ def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | Non
 
 
 def peek(folder: Path) -> Manifest | None:
-    """The newest manifest that is intact, without reading arrays; None where none is.
+    """The manifest of the checkpoint that `restore` will use; None where none is intact.
+
+    All files are verified, but no array is read and nothing is set aside.
 
     Raises:
         ValueError: Another version of qlrjax wrote it.
@@ -166,7 +168,7 @@ def peek(folder: Path) -> Manifest | None:
     """
     for step in reversed(steps(folder)):
         with contextlib.suppress(snapshot.Damaged):
-            return snapshot.read_manifest(folder / f"{step:08d}")
+            return snapshot.verify(folder / f"{step:08d}")
     return None
 
 

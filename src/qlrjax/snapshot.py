@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,20 +89,26 @@ def _check_room(place: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {needed} bytes are needed")
 
 
-def read_manifest(place: Path) -> Manifest:
-    """The manifest of the checkpoint in the folder `place`, named by its step.
+def verify(place: Path) -> Manifest:
+    """The manifest of the checkpoint in the folder `place`, all files of which have their digests.
 
     Raises:
         Damaged: It is not what was written.
         UnknownSchema: Another version of qlrjax wrote it.
         OSError: It cannot be read for a reason that is not damage.
     """
+    described = _read_manifest(place)
     with _reading():
-        if (place / _MANIFEST).stat().st_size > manifest.SIZE_LIMIT_BYTES:
+        _verify_files(place, described)
+    return described
+
+
+def _read_manifest(place: Path) -> Manifest:
+    with _reading():
+        if _size(place / _MANIFEST) > manifest.SIZE_LIMIT_BYTES:
             raise Damaged("its manifest is larger than any real one")
         data = (place / _MANIFEST).read_bytes()
-        with (place / _SUM).open("rb") as file:
-            noted = file.read(200)
+        noted = (place / _SUM).read_bytes() if _size(place / _SUM) < 200 else b""
     if noted != f"{hashlib.sha256(data).hexdigest()}  {_MANIFEST}\n".encode():
         raise Damaged("its manifest does not have the digest noted for it")
     try:
@@ -120,7 +127,7 @@ def read(
 
     Args:
         place: Its folder, an absolute path.
-        described: Its manifest; the caller has found its shapes to be those it wants.
+        described: Its manifest; its files are verified, and its shapes are those that are wanted.
 
     Raises:
         Damaged: It is not what was written.
@@ -131,7 +138,6 @@ def read(
     if sum(file.bytes for file in described.files.values()) > expected:
         raise Damaged("its files are larger than its arrays can be")
     with _reading():
-        _verify_files(place, described)
         log = (place / _RECORDS).read_bytes()
     arrays = _load_arrays(place, described)
     for name, signed in leaves.sign(arrays).items():
@@ -175,11 +181,18 @@ def _verify_files(place: Path, described: Manifest) -> None:
         wrong = min(found ^ set(described.files))
         raise Damaged(f"{wrong} is {'not part of it' if wrong in found else 'missing'}")
     for path, file in described.files.items():
-        size = (place / path).lstat().st_size
-        if (place / path).is_symlink() or size != file.bytes:
+        if (size := _size(place / path)) != file.bytes:
             raise Damaged(f"{path} has {size} bytes instead of {file.bytes}")
         if _digest(place / path) != file.sha256:
             raise Damaged(f"{path} does not have the digest noted for it")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a plain file; a link or a pipe could lead anywhere, or never end."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Damaged(f"{path.name} is not a plain file")
+    return status.st_size
 
 
 def _files(place: Path) -> Iterator[str]:
