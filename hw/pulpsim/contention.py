@@ -7,36 +7,58 @@ times instructions. Tests compare that with simulations of the tiles that a netw
 """
 
 import functools
+import json
+from pathlib import Path
 from typing import Any
 
 from pulpsim import cortex, counts
-from pulpsim.platform import Cluster, Platform
+from pulpsim.platform import Cluster, FpuMap, Platform, PlatformError
 
 Numbers = Any
 
-# Floating-point operations per instruction in the innermost loop of each kernel.
-_FP_SHARE = {
-    "p1_2x4": 8 / 14, "p2_2x4": 8 / 14, "p2a_2x4": 8 / 14, "p3_2x4": 8 / 14, "p4_4x4": 16 / 24,
-    "d1_col": 9 / 13, "d3_col": 9 / 13, "d2a_wgrad": 9 / 13, "d1s_col": 9 / 16,
-    "d2sa_wgrad": 9 / 16, "d3s_igrad": 9 / 15, "l1_fwd": 4 / 9, "l2_igrad": 4 / 9,
-    "l3a_wgrad": 8 / 26, "e1_sgd": 6 / 16, "e2_trick": 4 / 16, "e4_bn": 4 / 12,
-    "e5_stat": 8 / 12, "e6a_bnsum": 8 / 16, "e6b_bnbwd": 8 / 20,
-}  # fmt: skip
+TABLE = Path(__file__).with_name("stalls.json")
+# Designs without programs stall as measured kernels of the same mix of loads and stores do.
+_STAND_INS = {"i2s_dw": "i2_dw", "i4_pool": "e7_gapf", "c0_im2col": "e3_fwd"}
+_UNITS = 4  # of the static and the dynamic map, as in the RTL
 
 
 def stall_rates(cluster: Cluster) -> dict[str, float]:
-    """Stalls per instruction of every kernel on this cluster."""
-    return dict(_stall_rates(cluster.cores, cluster.fpus, cluster.fpu_map))
+    """Stalls per instruction of every kernel on this cluster.
+
+    Common clusters are looked up in `stalls.json`, which `experiments/hw_stalls.py` writes; others
+    are simulated, which takes a minute once per process.
+
+    Raises:
+        PlatformError: FPUs are shared, but not four of them.
+    """
+    cores, fpu = cluster.cores, cluster.fpu_map
+    if cores == 1:
+        return dict.fromkeys(counts.KERNELS, 0.0)
+    if fpu != "private" and cluster.fpus != min(_UNITS, cores):
+        raise PlatformError(
+            f"cluster.fpus = {cluster.fpus}: shared FPUs are simulated with {_UNITS} units, as on "
+            "the RTL; give 4, or one per core with fpu_map private"
+        )
+    if cores <= _UNITS:
+        fpu = "private"  # nobody shares
+    table = _table().get(f"{cores} {fpu}")
+    return _complete(simulated(cores, fpu) if table is None else table)
+
+
+def simulated(cores: int, fpu: FpuMap) -> dict[str, float]:
+    """The same, simulated now, for the kernels that have programs."""
+    from pulpsim import cluster  # needs the simulator, which a look-up does not
+
+    return cluster.stalls_per_instruction(cores, fpu)
+
+
+def _complete(rates: dict[str, float]) -> dict[str, float]:
+    return {name: rates.get(_STAND_INS.get(name, name), 0.0) for name in counts.KERNELS}
 
 
 @functools.cache
-def _stall_rates(cores: int, fpus: int, fpu_map: str) -> dict[str, float]:
-    sharing = max(1.0, cores / fpus)
-    rates = {}
-    for name in counts.KERNELS:
-        busy = sharing * _FP_SHARE.get(name, 0.0)
-        rates[name] = max(0.0, busy * 1.06 - 1.0) + (0.04 if cores > 4 else 0.01 * (cores > 1))
-    return rates
+def _table() -> dict[str, dict[str, float]]:
+    return json.loads(TABLE.read_text(encoding="utf-8"))["rates"]
 
 
 def kernel_cycles(

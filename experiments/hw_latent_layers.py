@@ -1,0 +1,147 @@
+"""Latency, energy and memory of a learning event per latent layer, on VEGA and the STM32L4.
+
+Source: Ravaglia et al., JETCAS 2021 (latency and energy per latent layer on both chips; memory
+against 64 MB). Recalled from the paper: VEGA's training part about 2490 s at l = 20, 880 s at
+l = 23 and 2.07 s at l = 27; 165,000 s and 139 s on the STM32L4 at l = 20 and 27.
+
+Command:
+
+    python experiments/hw_latent_layers.py --out runs/hw_latent_layers
+
+Expected: time ratio 50 to 100; l = 24 to 27 fit 64 MB with 1500 8-bit replays.
+Minutes on 2 cores: 0.2.
+Verified: yes, see the README.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pulpsim import event, figures, memory, platform, tables
+from pulpsim.event import EventCost
+from pulpsim.setting import EventSetting
+
+from qlrjax.network import mobilenet_v1
+
+PARTS = ("frozen", "replay read", "forward", "normalise", "norm sums", "norm gradient",
+         "weight gradient", "input gradient", "update")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--statistics", choices=("running", "minibatch"), default="running")
+    parser.add_argument("--samples-per-pass", type=int, default=1)
+    parser.add_argument("--latent-layers", type=int, nargs="+", default=list(range(19, 28)))
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    network = mobilenet_v1()
+    settings = [
+        EventSetting(network, layer, statistics=arguments.statistics,
+                     samples_per_pass=arguments.samples_per_pass)
+        for layer in arguments.latent_layers
+    ]  # fmt: skip
+    chips = [platform.load(name) for name in ("vega", "stm32l4")]
+    results = [event.event_costs(settings, chip) for chip in chips]
+    rows = [tables.summary(result, 1.0) for chip in results for result in chip]
+    notes = [note for chip in chips
+             for note in tables.unproven(chip, *tables.TIME_PATHS, *tables.ENERGY_PATHS)]  # fmt: skip
+    figures.save(arguments.out, "latent_layers", rows, draw(results, arguments.latent_layers),
+                 unproven=notes)  # fmt: skip
+    table = memory_rows(network, arguments.latent_layers, chips[0])
+    figures.save(arguments.out, "memory", table, draw_memory(table, arguments.latent_layers))
+    for ours, theirs in zip(*results, strict=True):
+        print(f"l = {ours.setting.latent_layer}: {ours.seconds:8.4g} s {ours.joules:8.4g} J, "
+              f"STM32L4 {theirs.seconds:8.4g} s {theirs.joules:8.4g} J, "
+              f"{theirs.seconds / ours.seconds:.1f}x faster")  # fmt: skip
+
+
+def draw(results: list[list[EventCost]], layers: list[int]) -> Any:
+    """Seconds and joules on both chips, and where VEGA's time and energy go."""
+    made = figures.figure(13, 9)
+    place = np.arange(len(layers))
+    units = (("seconds", "seconds an event"), ("joules", "joules an event"))
+    for panel, (key, label) in enumerate(units):
+        axes = made.add_subplot(2, 2, panel + 1)
+        for shift, chip in zip((-0.2, 0.2), results, strict=True):
+            values = [getattr(result, key) for result in chip]
+            axes.bar(place + shift, values, 0.4, label=chip[0].platform.name)
+        for x, ours, theirs in zip(place, *results, strict=True):
+            ratio = getattr(theirs, key) / getattr(ours, key)
+            axes.text(x, getattr(theirs, key) * 1.2, f"{ratio:.0f}x", ha="center", fontsize=8)
+        axes.set_yscale("log")
+        axes.set_ylim(top=axes.get_ylim()[1] * 2)
+        axes.set_xticks(place, [str(layer) for layer in layers])
+        axes.set_xlabel("latent layer (first trained layer)")
+        axes.set_ylabel(f"{label} (simulated)")
+        axes.legend()
+    axes = made.add_subplot(2, 2, 3)
+    bottom = np.zeros(len(layers))
+    for part in PARTS:
+        share = np.array([r.select(step=part).seconds / r.seconds for r in results[0]])
+        if share.any():
+            axes.bar(place, share, 0.7, bottom=bottom, label=part)
+            bottom += share
+    axes.set_ylabel("share of VEGA's time")
+    axes.legend(fontsize=7, ncols=2, loc="lower center")
+    energy = made.add_subplot(2, 2, 4)
+    bottom = np.zeros(len(layers))
+    for part in ("chip", "l2", "storage", "external"):
+        values = np.array([getattr(r.energy, f"{part}_joules") / r.joules for r in results[0]])
+        energy.bar(place, values, 0.7, bottom=bottom, label=part)
+        bottom += values
+    energy.set_ylabel("share of VEGA's energy")
+    energy.legend(fontsize=8)
+    for low in (axes, energy):
+        low.set_xticks(place, [str(layer) for layer in layers])
+        low.set_xlabel("latent layer (first trained layer)")
+    return made
+
+
+def memory_rows(network: Any, layers: list[int], chip: platform.Platform) -> list[dict[str, Any]]:
+    """Bytes by latent layer, replays and bits, with running statistics, one sample at a time."""
+    rows = []
+    for layer in layers:
+        for replays in (1500, 3000):
+            for bits in (8, 7, 6):
+                case = EventSetting(network, layer, replays, bits, statistics="running")
+                plan = memory.plan(case, chip)
+                size = {row.name: row.size_bytes for row in plan.tensors if not row.reused}
+                learned = size["trained weights"] + size["gradients"] + size["momentum"]
+                rows.append({
+                    "latent_layer": layer, "replays": replays, "bits": bits,
+                    "replay_MB": size["replays"] / 1e6, "latents_MB": size["new latents"] / 1e6,
+                    "parameters_MB": learned / 1e6, "frozen_MB": size["frozen weights"] / 1e6,
+                    "maps_MB": (size["activations"] + size["gradient maps"]) / 1e6,
+                    "memory_MB": plan.learning_bytes / 1e6, "fits": plan.fits,
+                })  # fmt: skip
+    return rows
+
+
+def draw_memory(rows: list[dict[str, Any]], layers: list[int]) -> Any:
+    """Stacked bytes against 64 MB."""
+    made = figures.figure(12, 5)
+    parts = ("replay_MB", "latents_MB", "parameters_MB", "maps_MB", "frozen_MB")
+    labels = ("replays", "latents of the new images", "weights, gradients, momentum",
+              "activations of a sample", "frozen weights (MRAM)")  # fmt: skip
+    for panel, replays in enumerate((1500, 3000)):
+        axes = made.add_subplot(1, 2, panel + 1)
+        for shift, bits in ((-0.27, 8), (0.0, 7), (0.27, 6)):
+            kept = [r for r in rows if r["replays"] == replays and r["bits"] == bits]
+            bottom = np.zeros(len(layers))
+            for color, (part, label) in enumerate(zip(parts, labels, strict=True)):
+                values = np.array([row[part] for row in kept])
+                axes.bar(np.arange(len(layers)) + shift, values, 0.25, bottom=bottom,
+                         color=f"C{color}", label=label if bits == 8 else None)  # fmt: skip
+                bottom += values
+        axes.axhline(64, color="black", ls="--", label="64 MB")
+        axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+        axes.set_xlabel("latent layer; bars: 8, 7, 6 bits")
+        axes.set_ylabel("MB (10^6 bytes)")
+        axes.set_title(f"{replays} replays")
+        axes.legend(fontsize=8)
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Stalls per instruction of every kernel on common clusters: the table behind tiles and sweeps.
+
+Source: the cycle-stepped arbitration of `pulpsim.cluster`, on its reference tile of every kernel.
+
+Command (from the source tree; rewrites the shipped table):
+
+    python experiments/hw_stalls.py --out hw/pulpsim/stalls.json
+
+Expected: p1_2x4 on 8 cores with shared FPUs 0.19 to 0.27; on the RTL 0.23.
+Minutes on 2 cores: 2.
+Verified: tests/test_hw_contention.py simulates rows of it again.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from pulpsim import cluster, contention
+from pulpsim.platform import FpuMap
+
+CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
+    (2, "private"), (4, "private"), (8, "private"), (8, "static"), (8, "dynamic"),
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    out = parser.parse_args().out
+    rates = {}
+    for cores, fpu in CLUSTERS:
+        found = contention.simulated(cores, fpu)
+        rates[f"{cores} {fpu}"] = {name: round(rate, 5) for name, rate in found.items()}
+        print(f"{cores} cores, {fpu}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
+    text = json.dumps({"tiles": cluster.REFERENCE_TILES, "rates": rates}, indent=1)
+    temporary = out.with_name(out.name + ".part")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, out)
+
+
+if __name__ == "__main__":
+    main()
