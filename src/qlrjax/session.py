@@ -98,7 +98,7 @@ def prepare(
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
-    stream = open_stream(settings.stream, settings.resolution, settings.seed)
+    stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
     names = (*stream.source.class_names, *extra_names)
     network, parameters = weights.load(settings.weights, len(names), settings.resolution)
     network.check_latent_layer(settings.latent_layer)
@@ -245,7 +245,7 @@ def test(session: Session, state: SessionState, event: int) -> tuple[SessionStat
         "class_accuracy": [None if np.isnan(value) else float(value) for value in row],
     }
     filled = state.accuracy.at[event].set(jnp.asarray(row))
-    return state.replace(accuracy=filled), record
+    return dataclasses.replace(state, accuracy=filled), record
 
 
 def predict(

@@ -26,7 +26,7 @@ TEST_SESSIONS = tuple(core50_lists.TEST_FRAMES)
 _FRAME = re.compile(r"(?:^|/)s(\d+)/o(\d+)/C_(\d+)_(\d+)_(\d+)\.(?:png|jpg)$")
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
     """One frame of the data set.
 
@@ -69,7 +69,7 @@ def find_frames(root: Path) -> list[Frame]:
             frames.append(Frame(session, item, number, name, stamp))
     if not frames:
         raise ValueError(f"{root} holds no frames sS/oO/C_SS_OO_FFF.png; is it CORe50?")
-    frames.sort()
+    frames.sort(key=lambda frame: (_key(frame), frame.name))
     for first, second in itertools.pairwise(frames):
         if _key(first) == _key(second):
             raise ValueError(f"{root} has one frame twice: {first.name} and {second.name}")
