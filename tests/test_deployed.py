@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import cases
+import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
@@ -12,6 +13,8 @@ from qlrjax import contract, deployed, frozen
 from qlrjax.contract import ContractViolation
 from qlrjax.export import arrays
 from qlrjax.network import mobilenet_v1
+
+APPLY, ACCUMULATE = jax.jit(frozen.apply_layer), jax.jit(frozen.accumulate)
 
 
 def pulp_nn(kind, x, weight, bias, k, lam, d, stride, pad):
@@ -55,7 +58,7 @@ def test_pulp_nn_layer_is_reproduced(kind, stride):
     )
     expected = pulp_nn(kind, x, weight, bias, k, lam, 16, stride, pad)
     assert len(np.unique(expected)) > 10
-    np.testing.assert_array_equal(frozen.apply_layer(layer, jnp.asarray(x[None]))[0], expected)
+    np.testing.assert_array_equal(APPLY(layer, jnp.asarray(x[None]))[0], expected)
 
 
 @pytest.mark.parametrize("pixels", [(1, 1), (2, 3), (4, 4), (7, 5), (16, 16), (53, 54)])
@@ -64,7 +67,7 @@ def test_floor_mean_is_the_integer_division(pixels):
     x = random.integers(0, 256, (50, *pixels, 3)).astype(np.uint8)
     x[0], x[1] = 255, 254
     layer = deployed.floor_mean(3, pixels[0] * pixels[1])
-    got = frozen.apply_layer(layer, jnp.asarray(x))[:, 0, 0]
+    got = APPLY(layer, jnp.asarray(x))[:, 0, 0]
     expected = x.astype(np.int64).sum(axis=(1, 2)) // (pixels[0] * pixels[1])
     np.testing.assert_array_equal(got, expected)
 
@@ -84,9 +87,7 @@ def test_layouts_are_the_same_layer(kind, layout):
     layer = deployed.layer(kind, given, kappa, lam, 12, pad_value=pad, layout=layout)
     np.testing.assert_array_equal(layer.weight, weight)
     x = cases.random_images(random, (1, 5, 6, 3))
-    np.testing.assert_array_equal(
-        frozen.apply_layer(layer, jnp.asarray(x)), oracle.apply_layer(layer, x)
-    )
+    np.testing.assert_array_equal(APPLY(layer, jnp.asarray(x)), oracle.apply_layer(layer, x))
 
 
 def test_a_file_gives_the_stage_back(tmp_path):
@@ -197,7 +198,7 @@ def test_accumulator_bound_is_reached(kind):
                 x[..., channel] = on
             else:
                 x = on if kind == "conv" else on[None, None]
-            acc = frozen.accumulate(layer, jnp.asarray(x[None].astype(np.uint8)))
+            acc = ACCUMULATE(layer, jnp.asarray(x[None].astype(np.uint8)))
             worst = max(worst, abs(int(acc[0, 0, 0, channel])))
         assert worst >= 0
     assert worst == contract.accumulator_bound(layer).max()

@@ -25,9 +25,9 @@ from qlrjax.streams.open import StreamSettings
 from qlrjax.learner import Protocol
 
 settings = Settings(
-    latent_layer=25, replays=30, bits=7, weights="random:5:0.25", resolution=40, seed=3,
+    latent_layer=26, replays=30, bits=7, weights="random:5:0.25", resolution=32, seed=3,
     calibration_images=16, evaluate_every=3,
-    stream=StreamSettings(data="builtin", train_per_class=8, test_per_class=2, sessions=2,
+    stream=StreamSettings(data="builtin", train_per_class=4, test_per_class=2, sessions=2,
                           first_classes=2, pairs_per_event=6),
     protocol=Protocol(minibatch=16, first_epochs=2, epochs=2),
 )
@@ -45,22 +45,27 @@ print(json.dumps({"digest": digest, "params": weight[:: max(len(weight) // 500, 
 """
 
 
-def run(cores, folder):
+def start(cores, folder):
     source = Path(__file__).resolve().parents[1]
     environment = {**os.environ, "PYTHONPATH": f"{source / 'src'}{os.pathsep}{source / 'hw'}",
                    "JAX_PLATFORMS": "cpu"}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, cores], capture_output=True, text=True, timeout=300,
-        env=environment, cwd=folder,
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, cores], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=environment, cwd=folder,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+
+
+def result(process):
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-2000:]
+    return json.loads(out.splitlines()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot choose cores here")
 def test_two_processes_agree_and_one_core_agrees_in_integers(tmp_path):
-    first, second, single = (run(cores, tmp_path) for cores in ("all", "all", "one"))
+    processes = [start(cores, tmp_path) for cores in ("all", "all", "one")]
+    first, second, single = map(result, processes)
     assert first == second
     floats = (".training", ".head.", ".accuracy")
     integers = [name for name in first["digest"] if not any(part in name for part in floats)]

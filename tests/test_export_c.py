@@ -12,8 +12,8 @@ import oracle
 import oracle_float
 import pytest
 
-from qlrjax import adaptive, fixedpoint, learner, quantize, replay
-from qlrjax.export import c_sizes, c_source, c_text
+from qlrjax import adaptive, learner, quantize, replay
+from qlrjax.export import c_layout, c_sizes, c_source, c_text
 from qlrjax.network import mobilenet_v1
 
 COMPILER = shutil.which("cc")
@@ -51,18 +51,22 @@ class Case:
         shape = self.network.latent_shape(latent_layer)
         memory = replay.init(SLOTS, shape, bits, self.latent_max)
         codes = random.integers(0, 256, (FILLED, *shape)).astype(np.uint8)
-        self.memory = replay.admit(
-            memory, jax.random.key(0), jnp.asarray(codes),
-            jnp.asarray(random.integers(0, 10, FILLED), jnp.int32), jnp.ones(FILLED, bool),
-            jnp.asarray(FILLED, jnp.int32),
-        )  # fmt: skip
+        data, labels = np.array(memory.data), np.array(memory.labels)
+        for slot, latent in enumerate(codes.reshape(FILLED, -1)):
+            narrow = np.floor(latent / 255 * (2**bits - 1) + 0.5).astype(np.uint8)
+            data[slot], labels[slot] = oracle.pack(narrow, bits), random.integers(10)
+        self.memory = memory.replace(
+            data=jnp.asarray(data),
+            labels=jnp.asarray(labels),
+            filled=jnp.asarray(FILLED, jnp.int32),
+        )
         parameters = random_parameters(self.network, random)
         self.params, self.statistics = adaptive.init(self.network, parameters, latent_layer)
         self.params["head"] = jnp.asarray(
             random.normal(0, 0.05, self.params["head"].shape), jnp.float32
         )
         batch = random.integers(0, 256, (BATCH, *shape)).astype(np.uint8)
-        self.batch = np.asarray(quantize.dequantize_latents(jnp.asarray(batch), self.latent_max, 8))
+        self.batch = batch * np.float32(quantize.latent_scale(self.latent_max, 8))
         self.labels = random.integers(0, 10, BATCH).astype(np.int32)
         self.images = random.integers(0, 256, (3, *self.network.in_hw, 3)).astype(np.uint8)
 
@@ -187,7 +191,8 @@ def test_packed_replays_are_bit_equal(program, latent_layer):
     case.run("replays", "codes")
     elements = case.network.latent_elements(latent_layer)
     got = np.fromfile(case.folder / "codes", np.uint8).reshape(FILLED, elements)
-    expected = fixedpoint.unpack(case.memory.data[:FILLED], case.memory.bits, elements)
+    rows = np.asarray(case.memory.data)[:FILLED]
+    expected = [oracle.unpack(row, case.memory.bits, elements) for row in rows]
     np.testing.assert_array_equal(got, expected)
 
 
@@ -242,8 +247,8 @@ def test_demo_learns_and_memory_in_a_file(tmp_path, monkeypatch):
     assert (tmp_path / "replay.bin").stat().st_size == case.memory.bytes
     case.run("replays", "codes")
     elements = case.network.latent_elements(24)
-    expected = fixedpoint.unpack(case.memory.data[:FILLED], 3, elements)
-    np.testing.assert_array_equal(np.fromfile(tmp_path / "codes", np.uint8), expected.ravel())
+    expected = [oracle.unpack(row, 3, elements) for row in np.asarray(case.memory.data)[:FILLED]]
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "codes", np.uint8), np.ravel(expected))
     (tmp_path / "images").write_bytes(case.images.tobytes())
     losses = [float(line.split()[-1]) for line in case.run("demo", "images").splitlines()
               if "loss" in line]  # fmt: skip
@@ -275,18 +280,19 @@ def test_c_writes_a_replay_as_we_do(tmp_path):
     out = subprocess.run([tmp_path / "driver"], cwd=tmp_path, capture_output=True, check=True)
     got = np.frombuffer(out.stdout, np.uint8).reshape(SLOTS, -1)
     expected = np.array(case.memory.data)
-    expected[-1] = replay.encode(case.memory, jnp.asarray(codes))[0]
+    expected[-1] = jax.jit(replay.encode)(case.memory, jnp.asarray(codes))[0]
     np.testing.assert_array_equal(got, expected)
 
 
-def test_sizes_are_those_of_the_paper(tmp_path):
+def test_sizes_are_those_of_the_paper():
     """MobileNet-V1 1.0 at 128 pixels, cut at layer 23: sections against hand counts."""
     network = mobilenet_v1()
-    random = np.random.default_rng(0)
-    stage = cases.random_stage(network, 23, random)
-    params, statistics = adaptive.init(network, random_parameters(network, random), 23)
+    stage = cases.random_stage(network, 23, np.random.default_rng(0))
     memory = replay.init(30, network.latent_shape(23), 7, 1.0)
-    sections = c_source.export(tmp_path, network, 23, stage, 1.0, memory, params, statistics, STEP)
+    latent = network.latent_shape(23)
+    offsets = c_layout.Offsets.of(network, network.adaptive(23)[:-1], latent, BATCH)
+    shapes = [layer.out_shape for layer in network.frozen(23)]
+    sections = c_layout.sections(network, stage, shapes, memory, latent, offsets)
     assert sections["frozen weights (int8)"] == 3_236_288 - 1_637_888
     assert sections["replay memory (packed)"] == 30 * 28_672
     assert sections["frozen activations, in and out of one layer"] == 131_072 + 262_144

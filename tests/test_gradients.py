@@ -1,11 +1,12 @@
 """The FP32 stage against float64 written by hand, and that against finite differences.
 
-Tolerances are relative to the norm of each tensor. 1e-5 holds for every layer's forward pass and
-gradients on their own, and for the whole stage at the cuts that are trained on devices. It does not
-hold for gradients at the bottom of the full network (l = 0): 27 normalised layers amplify FP32
-rounding there, up to 1.5e-4 of a tensor's norm was seen; 1e-3 is asserted instead.
+Tolerances are relative to the norm of each tensor. 1e-5 holds for every layer on its own, for the
+whole stage at the cuts that are trained on devices, and for a short network trained from the image
+on. It does not hold for gradients at the bottom of the full network (l = 0): 27 normalised layers
+amplify FP32 rounding there, and up to 1.5e-4 was seen (test_export_c asserts 1e-3 there).
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -16,7 +17,7 @@ import pytest
 from test_export_c import random_parameters
 
 from qlrjax import adaptive, floating, learner, replay
-from qlrjax.network import Network, mobilenet_v1
+from qlrjax.network import Layer, Network, mobilenet_v1
 
 LIMITS = (1.25, 0.5)
 BATCH = 5
@@ -43,6 +44,10 @@ def limits_of(pair):
 def session(latent_layer, activation="relu6", convention="tensorflow", hw=(39, 47)):
     """Network, parameters, statistics, latents and labels, float32, as `learner` holds them."""
     network = mobilenet_v1(0.25, hw, 10, convention, activation)
+    if latent_layer == 0:  # its first five layers: conv, depthwise with both strides, pointwise
+        below = network.layers[:5]
+        head = Layer(5, "linear", "linear", below[-1].out_channels, 10, (1, 1), (1, 1))
+        network = dataclasses.replace(network, layers=(*below, head))
     random = np.random.default_rng(100 + latent_layer)
     params, statistics = adaptive.init(network, random_parameters(network, random), latent_layer)
     params["head"] = jnp.asarray(random.normal(0, 0.1, params["head"].shape), jnp.float32)
@@ -76,36 +81,41 @@ def test_linear_layers_alone(kind):
         weight = random.normal(0, 1, layer.weight_shape).astype(np.float32)
         x = random.normal(0, 1, (3, *layer.in_shape)).astype(np.float32)
         dy = random.normal(0, 1, (3, *layer.out_shape)).astype(np.float32)
-        y, pull = jax.vjp(functools.partial(floating.linear_part, layer), weight, x)
+
+        @jax.jit
+        def run(weight, x, dy, layer=layer):
+            y, pull = jax.vjp(functools.partial(floating.linear_part, layer), weight, x)
+            return y, pull(dy)
+
+        y, gradients = run(weight, x, dy)
         close(y, oracle.linear(layer, weight.astype(np.float64), x.astype(np.float64)))
         expected = oracle.linear_gradients(
             layer, weight.astype(np.float64), x.astype(np.float64), dy.astype(np.float64)
         )
-        for got, wanted in zip(pull(jnp.asarray(dy)), expected, strict=True):
+        for got, wanted in zip(gradients, expected, strict=True):
             close(got, wanted)
 
 
 @pytest.mark.parametrize(
     ("latent_layer", "limits"),
-    [(0, LIMITS), (20, LIMITS), (23, LIMITS), (23, (1.0, 0.0)), (23, None), (27, LIMITS)],
+    [(0, LIMITS), (23, LIMITS), (23, (1.0, 0.0)), (23, None), (27, LIMITS)],
 )
 def test_whole_stage(latent_layer, limits):
     """Loss, logits, moments, every parameter's gradient and the latents' own."""
-    tolerance = 1e-3 if latent_layer == 0 else 1e-5
     network, params, statistics, latents, labels = session(latent_layer)
     loss = loss_of(network, latent_layer, statistics, labels, limits)
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (value, (logits, moments)), (gradients, dlatents) = run(params, jnp.asarray(latents))
     done = oracle.forward(network, latent_layer, params, statistics, latents, labels, limits)
     expected, inputs = oracle.backward(done, params, labels, limits is not None)
-    close(value, done.loss, tolerance)
-    close(logits, done.logits, tolerance)
-    trees_close(moments, done.moments, tolerance)
-    trees_close(gradients, expected, tolerance)
+    close(value, done.loss)
+    close(logits, done.logits)
+    trees_close(moments, done.moments)
+    trees_close(gradients, expected)
     if latent_layer < network.last:
         wanted = inputs[network.layers[latent_layer].name]
         scale = np.array(network.pixel_std) if latent_layer == 0 else 1.0
-        close(dlatents, wanted / scale, tolerance)
+        close(dlatents, wanted / scale)
 
 
 @pytest.mark.parametrize("activation", ["relu", "relu6"])
