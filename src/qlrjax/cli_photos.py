@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from qlrjax import photos, run
+from qlrjax import cli_parse, photos, run
+from qlrjax.streams.photos import find_photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class PredictArguments:
 
 def learn(words: Sequence[str]) -> int:
     """Learns one event of photos and saves the run."""
-    arguments = tyro.cli(LearnArguments, args=list(words), prog="qlrjax learn")
+    arguments = cli_parse.parse(LearnArguments, words, "qlrjax learn")
     if not arguments.photos:
         raise ValueError("no photos were given; name photos or folders of them after the run")
     with run.editing(arguments.run) as opened:
@@ -71,13 +72,13 @@ def learn(words: Sequence[str]) -> int:
 
 def predict(words: Sequence[str]) -> int:
     """Prints the likeliest classes of every photo."""
-    arguments = tyro.cli(PredictArguments, args=list(words), prog="qlrjax predict")
+    arguments = cli_parse.parse(PredictArguments, words, "qlrjax predict")
     if arguments.top < 1:
         raise ValueError(f"--top is {arguments.top}; it must be at least 1")
     opened = run.open_run(arguments.run)
     for note in opened.notes:
         print(f"note: {note}", file=sys.stderr)
-    files = [file for path in arguments.photos for file in photos.find_photos(path)]
+    files = [file for path in arguments.photos for file in find_photos(path)]
     if not files:
         raise ValueError("no photos were given; name photos or folders of them after the run")
     images = photos.read_photos(files, opened.extractor.network)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qlrjax import interrupt, presets, report, run, session, settings
+from qlrjax import cli_parse, interrupt, presets, report, run, session, settings
 from qlrjax.session import Record
 from qlrjax.settings import Settings
 
@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> RunArguments:
         return RunArguments(out, settings, preset, config, fresh, contrast)
 
     make.__doc__ = RunArguments.__doc__
-    return tyro.cli(make, args=list(words), prog="qlrjax run")
+    return cli_parse.parse(make, words, "qlrjax run")
 
 
 def main(words: Sequence[str]) -> int:

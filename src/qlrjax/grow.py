@@ -1,6 +1,7 @@
 """A session meets a class it was not made for: every array with a class axis gets longer."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -19,18 +20,22 @@ def add_class(state: SessionState) -> SessionState:
         return jnp.pad(leaf, ((0, 0), (0, 1)))
 
     params = {**training.params, "head": wider(training.params["head"])}
+    parts: Any = training.optimizer
     optimizer = tuple(
         part._replace(trace={**part.trace, "head": wider(part.trace["head"])})
         if hasattr(part, "trace")
         else part
-        for part in training.optimizer
+        for part in parts
     )
     events = state.accuracy.shape[0]
     assert state.introduced.shape == (classes,)
-    return state.replace(
-        learner=state.learner.replace(
-            training=training.replace(params=params, optimizer=optimizer),
-            head=state.learner.head.replace(
+    return dataclasses.replace(
+        state,
+        learner=dataclasses.replace(
+            state.learner,
+            training=dataclasses.replace(training, params=params, optimizer=optimizer),
+            head=dataclasses.replace(
+                state.learner.head,
                 weight=wider(state.learner.head.weight),
                 past=jnp.pad(state.learner.head.past, (0, 1)),
             ),

@@ -242,7 +242,7 @@ def _learn(
     training, losses = jax.lax.scan(step, _start(protocol, state, counts > 0), (index, plan))
     if training.synapses is not None:
         settled = synaptic.consolidate(training.synapses, training.params["layers"])
-        training = training.replace(synapses=settled)
+        training = dataclasses.replace(training, synapses=settled)
     changed = LearnerState(
         training=training,
         head=head.consolidate(state.head, training.params["head"], counts),
@@ -261,7 +261,7 @@ def _start(protocol: Protocol, state: LearnerState, present: Bool[Array, " class
     momentum = jax.tree.map(
         lambda m: jnp.where(state.event == 1, jnp.zeros_like(m), m), state.training.optimizer
     )
-    return state.training.replace(params=params, optimizer=momentum)
+    return dataclasses.replace(state.training, params=params, optimizer=momentum)
 
 
 def _train_step(

@@ -75,7 +75,9 @@ def learn(
     )  # fmt: skip
     latest = max(int(state.position) - 1, 0)
     first_seen = jnp.minimum(state.introduced[index], latest)
-    state = state.replace(learner=changed, introduced=state.introduced.at[index].set(first_seen))
+    state = dataclasses.replace(
+        state, learner=changed, introduced=state.introduced.at[index].set(first_seen)
+    )
     record = {
         "learned_from_photos": label,
         "images": len(images),

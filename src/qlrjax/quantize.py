@@ -100,12 +100,11 @@ def calibrate(
         )
     )
     used = _used(network, parameters, latent_layer)
+    _check_finite(used)  # activations hide it: ReLU makes 0 of a NaN, and ReLU6 6 of infinity
     maxima = np.max([np.asarray(largest(used, batch)) for batch in _batches(images)], axis=0)
     if not np.isfinite(maxima).all():
         bad = int(np.argmin(np.isfinite(maxima)))
-        raise ValueError(
-            f"calibration: layer {bad} gives NaN or infinity; the float weights are damaged"
-        )
+        raise ValueError(f"calibration: layer {bad} gives infinity; the float weights are damaged")
     # A dead output has no range; any positive one keeps its codes at 0.
     return tuple(float(value) if value > 0 else 1.0 for value in maxima)
 
@@ -266,7 +265,7 @@ def _mean_shifts(
         exact = approx = floating.normalise(batch, network)
         shifts = {}
         for layer in below:
-            y = floating.linear_part(layer, weights[layer.name]["weight"], exact)
+            y = floating.linear_part(layer, jnp.asarray(weights[layer.name]["weight"]), exact)
             y_rounded = floating.linear_part(layer, rounded[layer.name], approx)
             shift = jnp.mean(y_rounded - y, axis=(0, 1, 2))
             moved = dict(weights[layer.name], mean=weights[layer.name]["mean"] + shift)
@@ -327,6 +326,16 @@ def _fixed_point(
 
 def _used(network: Network, parameters: Parameters, latent_layer: int) -> Parameters:
     return {layer.name: parameters[layer.name] for layer in network.frozen(latent_layer)}
+
+
+def _check_finite(parameters: Parameters) -> None:
+    for layer, tensors in parameters.items():
+        for name, values in tensors.items():
+            if not np.isfinite(np.asarray(values)).all():
+                raise ValueError(
+                    f"calibration: {name} of layer {layer} holds NaN or infinity; "
+                    "the float weights are damaged"
+                )
 
 
 def _batches(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -4,6 +4,8 @@ A memory is a pytree. Codes of 1 to 8 bits take exactly ceil(elements * bits / 8
 what the device would hold; 32 bits keep float32 latents, the baseline. Zero slots: no replay.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -143,7 +145,8 @@ def admit(
     # Rows beyond the count are sent outside the memory, where a scatter drops them.
     targets = jnp.where(jnp.arange(most) < count, targets, memory.slots)
     rows = encode(memory, latents[chosen])
-    return memory.replace(
+    return dataclasses.replace(
+        memory,
         data=memory.data.at[targets].set(rows, mode="drop"),
         labels=memory.labels.at[targets].set(labels[chosen], mode="drop"),
         filled=jnp.minimum(memory.filled + count, memory.slots),

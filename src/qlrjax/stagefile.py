@@ -34,7 +34,7 @@ def dump(extractor: Extractor) -> bytes:
             "network": _conventions(extractor.network)}  # fmt: skip
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ importance grows by w / (displacement^2 + xi), clipped as in AR1 (Maltoni & Lomo
 later events pay strength / 2 * importance * (parameter - reference)^2. The head is left to CWR*.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -46,7 +47,7 @@ def follow(synapses: Synapses, gradients: Any, before: Any, after: Any) -> Synap
     path = jax.tree.map(
         lambda w, g, old, new: w - g * (new - old), synapses.path, gradients, before, after
     )
-    return synapses.replace(path=path)
+    return dataclasses.replace(synapses, path=path)
 
 
 def consolidate(synapses: Synapses, layers: Any) -> Synapses:
