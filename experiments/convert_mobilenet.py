@@ -23,6 +23,7 @@ import argparse
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """(number, value) of every field of a protocol-buffer message."""
     at = 0
     while at < len(data):
