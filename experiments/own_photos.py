@@ -53,8 +53,8 @@ def main() -> int:
     opened = run.open_run(arguments.out / "run")
     state, names = opened.state, opened.class_names
     old_test = outcome.session.test_latents
-    rows = [{"learned": "", "seconds": 0.0, "new_percent": None,
-             "old_percent": old_accuracy(outcome.session, state, len(names), old_test)}]  # fmt: skip
+    before = old_accuracy(outcome.session, state, len(names), old_test)
+    rows = [{"learned": "", "seconds": 0.0, "new_percent": None, "old_percent": before}]
     is_test = np.isin(everything.sessions, arguments.test_sessions)
     for name in unseen:
         mine = everything.labels == everything.class_names.index(name)

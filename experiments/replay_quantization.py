@@ -150,8 +150,8 @@ def summarize(out: Path, cells: list[dict[str, str]]) -> None:
         key = (pairs, layer, replays, cell["head"], bits)
         groups.setdefault(key, []).append(float(cell["accuracy_percent"]))
     rows = [
-        {"pairs_per_event": pairs, "latent_layer": layer, "replays": replays, "head": head, "bits": bits,
-         "seeds": len(values), "accuracy_percent_mean": float(np.mean(values)),
+        {"pairs_per_event": pairs, "latent_layer": layer, "replays": replays, "head": head,
+         "bits": bits, "seeds": len(values), "accuracy_percent_mean": float(np.mean(values)),
          "accuracy_percent_std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
         for (pairs, layer, replays, head, bits), values in sorted(groups.items())
     ]  # fmt: skip
