@@ -1,5 +1,6 @@
 """Networks from plain arrays: PULP-NN's loops rewritten here, and all that must be refused."""
 
+import zipfile
 from types import SimpleNamespace
 
 import cases
@@ -219,7 +220,7 @@ def test_check_layer_sees_wrong_arrays(field, value):
         contract.check_layer(raw)
 
 
-def test_hostile_files_are_refused(tmp_path):
+def test_hostile_files_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "net.npz"
     np.savez(path, **{"layer00.weight": np.array([{"a": 1}], object)})
     with pytest.raises(ContractViolation, match="something else than arrays"):
@@ -234,6 +235,18 @@ def test_hostile_files_are_refused(tmp_path):
         deployed.load(tmp_path / "one.npy", (8, 8, 2))
     np.savez(path, **{f"layer{name}.kind": np.array("conv") for name in ("00", "02")})
     with pytest.raises(ContractViolation, match="number them from 0"):
+        deployed.load(path, (8, 8, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(deployed, "_SIZE_LIMIT_BYTES", 2**16)
+        np.savez_compressed(path, **{"layer00.weight": np.zeros(2**16, np.int8)})
+        assert path.stat().st_size < 1000
+        with pytest.raises(ContractViolation, match="no network of this kind more"):
+            deployed.load(path, (8, 8, 2))
+    with zipfile.ZipFile(path, "w") as archive, archive.open("layer00.weight.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "|i1", "fortran_order": False, "shape": (2**45,)}
+        )
+    with pytest.raises(ContractViolation, match="something else than arrays"):
         deployed.load(path, (8, 8, 2))
     np.savez(path, **{"layerX.kind": np.array("conv")})
     with pytest.raises(ContractViolation, match="not of the form"):

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from qlrjax.network import Padding
 WeightLayout = Literal["hwio", "ohwi", "oihw"]
 Integers = np.ndarray | jax.Array | Sequence[Any] | int
 
-_SIZE_LIMIT_BYTES = 2**30
+_SIZE_LIMIT_BYTES = 2**28
 _KINDS = ("conv", "depthwise", "pointwise", "linear", "pool")
 _FIELDS = ("weight", "kappa", "lam", "bias", "pad_value")
 _OPTIONS = ("kind", "shift", "bits", "stride", "padding", "layout")
@@ -128,14 +128,16 @@ def load(path: Path, in_shape: tuple[int, int, int]) -> Stage:
         ContractViolation: The file cannot be read as such, or see `stage`.
     """
     try:
-        if path.stat().st_size > _SIZE_LIMIT_BYTES:
-            raise ContractViolation(f"{path} is larger than {_SIZE_LIMIT_BYTES} bytes")
         # A stream of our own is closed even where NumPy fails halfway.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            _check_size(path, stream)
+            archive = np.load(stream, allow_pickle=False)
             arrays = {name: archive[name] for name in archive.files if name.startswith("layer")}
     except (OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise ContractViolation(f"{path} is not an .npz of arrays ({error})") from error
-    except ValueError as error:
+    except ContractViolation:
+        raise
+    except (ValueError, MemoryError) as error:
         raise ContractViolation(f"{path} holds something else than arrays ({error})") from error
     return stage(_rows(path, arrays), in_shape)
 
@@ -177,6 +179,17 @@ def _build(
     static = {"kind": kind, "stride": stride, "padding": padding, "shift": shift, "bits": bits}
     contract.check_layer(SimpleNamespace(**arrays, **static), name)
     return IntegerLayer(**{field: jnp.asarray(a) for field, a in arrays.items()}, **static)
+
+
+def _check_size(path: Path, stream: BinaryIO) -> None:
+    """Compressed members could unfold to more than memory holds; zipfile reads no further."""
+    with zipfile.ZipFile(stream) as members:
+        size = sum(member.file_size for member in members.infolist())
+    stream.seek(0)
+    if size > _SIZE_LIMIT_BYTES:
+        raise ContractViolation(
+            f"{path} holds {size} bytes, and no network of this kind more than {_SIZE_LIMIT_BYTES}"
+        )
 
 
 def _rows(path: Path, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
