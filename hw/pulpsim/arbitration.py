@@ -169,7 +169,7 @@ def _static(
     counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
 ) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
     """Two or three cores own a unit together."""
-    members = _STATIC_UNIT == np.arange(UNITS)[:, None]
+    members = np.arange(UNITS)[:, None] == _STATIC_UNIT
     wants = asks[..., None, :] & members
     rank = jnp.asarray(_STATIC_LEAF) ^ counters[..., None]
     best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 
-REGISTERS = tuple(
+_NAMES = (
     "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 "
-    "t3 t4 t5 t6".split()
+    "t3 t4 t5 t6"
 )
+REGISTERS = tuple(_NAMES.split())
 NUMBER = {name: number for number, name in enumerate(REGISTERS)}
 _SAVED = tuple(f"s{number}" for number in range(12))
 
