@@ -4,8 +4,8 @@ Source: the acceptance criterion of the CORe50 work, below 2 GB; `paper.md` 4.4 
 Command: python experiments/peak_memory.py [--events 4] [--out peak_memory.json]
 Expected: below 2,000 MB resident (measured by the operating system, not estimated).
 Takes: some 10 minutes on 2 cores.
-Verified: 1,733 MB on a 2-core x86-64 machine, jax 0.10.2 (2,281 MB before NumPy's copy of an event's
-latents was freed and the latent cache halved).
+Verified: 1,733 MB on a 2-core x86-64 machine, jax 0.10.2 (2,281 MB before NumPy's copy of an
+event's latents was freed and the latent cache halved).
 
 A child process learns the first events of the official order, run 0, at width 1.0 and 128x128:
 2,999 images, then three events of about 300, all 3000 replays in use, the reduced test set of 2,249
