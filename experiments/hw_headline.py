@@ -9,7 +9,7 @@ Command:
 
 Expected: mean time ratio 65 and chip energy ratio 37 within 15 %; lifetime of last-layer learning
 above 535 h, because the integer kernels are faster than what the paper's figure implies.
-Minutes on 2 cores: 1 (half an hour on a machine that is busy otherwise).
+Minutes on 2 cores: 1.
 Verified: yes, see the README.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pulpsim import event, figures, headline, platform
+from pulpsim.energy import lifetime_hours
 from pulpsim.setting import EventSetting
 
 from qlrjax.network import mobilenet_v1
@@ -45,8 +46,10 @@ def main() -> None:
     values = dataclasses.asdict(figure)
     for key, published in headline.PUBLISHED.items():
         print(f"{key:20s} {values[key]:8.3g}   published {published:g}")
-    print(f"decomposition: {figure.mac_per_cycle_ratio:.3g} (MAC/cycle) x "
-          f"{figure.clock_ratio:.3g} (clock) of time, / {figure.power_ratio:.3g} (power) of energy")  # fmt: skip
+    print(
+        f"decomposition: {figure.mac_per_cycle_ratio:.3g} (MAC/cycle) x {figure.clock_ratio:.3g} "
+        f"(clock) of time, / {figure.power_ratio:.3g} (power) of energy"
+    )
     print(f"lifetime with the frozen stage at 8 MAC/cycle: {slower:.0f} h")
     picture = draw(values, rows)
     figures.save(arguments.out, "headline", rows, picture, headline=values,
@@ -60,13 +63,7 @@ def slow_frozen(setting: EventSetting, chip: platform.Platform, macs_per_cycle: 
     frozen = result.select(step="frozen")
     seconds = frozen.macs / macs_per_cycle / chip.cluster.clock_hz - frozen.seconds
     joules = result.joules + seconds * chip.power.active_watts
-    return headline_lifetime(result.seconds + seconds, joules, chip)
-
-
-def headline_lifetime(seconds: float, joules: float, chip: platform.Platform) -> float:
-    from pulpsim.energy import lifetime_hours
-
-    return lifetime_hours(seconds, joules, 60, chip)
+    return lifetime_hours(result.seconds + seconds, joules, 60, chip)
 
 
 def draw(values: dict[str, Any], rows: list[dict[str, Any]]) -> Any:

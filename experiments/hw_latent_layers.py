@@ -44,8 +44,8 @@ def main() -> None:
     chips = [platform.load(name) for name in ("vega", "stm32l4")]
     results = [event.event_costs(settings, chip) for chip in chips]
     rows = [tables.summary(result, 1.0) for chip in results for result in chip]
-    notes = [note for chip in chips
-             for note in tables.unproven(chip, *tables.TIME_PATHS, *tables.ENERGY_PATHS)]  # fmt: skip
+    paths = (*tables.TIME_PATHS, *tables.ENERGY_PATHS)
+    notes = [note for chip in chips for note in tables.unproven(chip, *paths)]
     figures.save(arguments.out, "latent_layers", rows, draw(results, arguments.latent_layers),
                  unproven=notes)  # fmt: skip
     table = memory_rows(network, arguments.latent_layers, chips[0])
@@ -83,7 +83,8 @@ def draw(results: list[list[EventCost]], layers: list[int]) -> Any:
             axes.bar(place, share, 0.7, bottom=bottom, label=part)
             bottom += share
     axes.set_ylabel("share of VEGA's time")
-    axes.legend(fontsize=7, ncols=2, loc="lower center")
+    axes.set_ylim(0, 1.3)
+    axes.legend(fontsize=7, ncols=4, loc="upper center")
     energy = made.add_subplot(2, 2, 4)
     bottom = np.zeros(len(layers))
     for part in ("chip", "l2", "storage", "external"):
@@ -91,7 +92,8 @@ def draw(results: list[list[EventCost]], layers: list[int]) -> Any:
         energy.bar(place, values, 0.7, bottom=bottom, label=part)
         bottom += values
     energy.set_ylabel("share of VEGA's energy")
-    energy.legend(fontsize=8)
+    energy.set_ylim(0, 1.3)
+    energy.legend(fontsize=8, ncols=4, loc="upper center")
     for low in (axes, energy):
         low.set_xticks(place, [str(layer) for layer in layers])
         low.set_xlabel("latent layer (first trained layer)")

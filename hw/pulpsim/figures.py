@@ -1,4 +1,4 @@
-"""Writing what an experiment found: rows as CSV, everything as JSON, a picture; each in one step."""
+"""Writing what an experiment found: rows as CSV, all as JSON, a picture; each in one step."""
 
 import csv
 import io
