@@ -1,0 +1,52 @@
+"""What people and programs read of a run."""
+
+import csv
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from qlrjax import report
+
+MATRIX = np.array([[1.0, 0.0, np.nan], [0.5, 1.0, np.nan], [0.25, 0.5, np.nan]], np.float32)
+CURVE = report.Curve("two classes", MATRIX, np.array([0, 1, 9]), np.array([4, 4, 0]), "abc")
+
+
+def test_summary_has_units_and_leaves_out_classes_without_test_images():
+    values = json.loads(report.summary_json(CURVE, {"replays": 7}))
+    assert values["accuracy_percent"] == 37.5
+    assert values["seen_accuracy_percent"] == 37.5
+    assert values["forgetting_points"] == (75 + 50) / 2
+    assert values["backward_transfer_points"] == -(75 + 50) / 2
+    assert values["replays"] == 7
+
+
+def test_accuracy_csv_reads_back():
+    rows = list(csv.reader(io.StringIO(report.accuracy_csv(CURVE))))
+    assert rows[0] == ["event", "a", "b", "c"]
+    assert [float(row[2]) for row in rows[1:]] == [0.0, 1.0, 0.5]
+    assert {row[3] for row in rows[1:]} == {""}
+
+
+def test_picture_is_a_png_with_a_panel_for_every_curve():
+    one = Image.open(io.BytesIO(report.picture([CURVE])))
+    three = Image.open(io.BytesIO(report.picture([CURVE] * 3)))
+    assert one.format == "PNG"
+    assert three.width > one.width + 600
+
+
+def test_npz_bytes_depend_on_the_arrays_only(tmp_path):
+    arrays = {"b": np.arange(5), "a": np.eye(2, dtype=np.float16)}
+    report.write_npz(tmp_path / "1.npz", arrays)
+    report.write_npz(tmp_path / "2.npz", dict(reversed(arrays.items())))
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+    with np.load(tmp_path / "1.npz") as archive:
+        np.testing.assert_array_equal(archive["a"], arrays["a"])
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    report.write_atomically(tmp_path / "x", "old")
+    report.write_atomically(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
