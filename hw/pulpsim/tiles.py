@@ -189,7 +189,7 @@ def linear_weights(name: str, shape: str) -> Tile:
 def elements(
     granularity: int,
     divisor: int,
-    buffers: dict[int, float],
+    buffers: dict[int, int | float],
     scalars: dict[int, float] | None = None,
 ) -> Callable[[str, str], Tile]:
     """Shapes `n1024`: buffers as argument word -> bytes per element."""
