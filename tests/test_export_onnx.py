@@ -7,15 +7,14 @@ import numpy as np
 import oracle
 import pytest
 
-from qlrjax import fixedpoint, frozen
+from qlrjax import fixedpoint, frozen, quantize, weights
 from qlrjax.network import mobilenet_v1
+from qlrjax.streams import builtin
 
 onnx = pytest.importorskip("onnx", reason="needs the extra qlrjax[onnx]")
 runtime = pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
 
 from qlrjax.export import onnx_exact, onnx_qdq  # noqa: E402
-
-TRACE = jax.jit(frozen.trace)
 
 
 def run(model, images):
@@ -34,7 +33,7 @@ def test_every_latent_layer_is_bit_equal(convention, extreme):
     network = mobilenet_v1(0.25, (47, 33), padding_convention=convention)
     stage = cases.random_stage(network, network.last, random, extreme=extreme)
     images = cases.random_images(random, (2, 47, 33, 3), extreme)
-    outputs = [images, *map(np.asarray, TRACE(stage, jnp.asarray(images)))]
+    outputs = [images, *oracle.trace(stage, images)]  # test_frozen: equal to frozen.trace
     # Latent layers 0 to 26, then 27 without and with the pooling.
     for cut, expected in enumerate(outputs):
         got = run(onnx_exact.export(stage[:cut], (47, 33, 3)), images)
@@ -122,3 +121,27 @@ def test_qdq_needs_one_range_a_layer():
     layer = cases.random_layer(np.random.default_rng(0), "pointwise", 3, 3)
     with pytest.raises(ValueError, match="2 ranges do not fit 1 layers"):
         onnx_qdq.export((layer,), (4, 4, 3), ranges=(1.0, 2.0))
+
+
+@pytest.mark.slow
+def test_real_weights_on_real_images():
+    """The shipped ImageNet weights, quantized, on Fashion-MNIST photos: all 28 outputs at once."""
+    source = builtin.source((128, 128))
+    images = source.read(np.arange(0, 4000, 500))
+    network, parameters = weights.load("builtin", 10, 128)
+    stage = quantize.quantize(network, parameters, images, network.last).stage
+    model = onnx_exact.export(stage, (128, 128, 3))
+    for index in range(len(stage)):
+        value = onnx.helper.make_tensor_value_info(
+            f"layer{index:02d}.codes", onnx.TensorProto.UINT8, None
+        )
+        model.graph.output.append(value)
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    _, *expected = session.run(None, {"images": images})
+    got = jax.jit(frozen.trace)(stage, jnp.asarray(images))
+    assert len(got) == len(expected) == 28
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, np.moveaxis(other, 1, -1))
+        assert len(np.unique(one)) > 100
