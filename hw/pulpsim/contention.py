@@ -90,7 +90,7 @@ def kernel_cycles(
     if cores is None:
         cores = cluster.cores
     if stalls_per_instruction is None:
-        stalls_per_instruction = stall_rates(cluster)[name]
+        stalls_per_instruction = stall_rates(cluster)[counts.check_name(name)]
     alone = counts.tile_cycles(name, items, dims, cores)
     return (
         around + alone + stalls_per_instruction * counts.tile_instructions(name, items, dims, cores)
