@@ -1,0 +1,1 @@
+"""The simulated chip: cycles, bytes and joules of learning on a PULP microcontroller."""
