@@ -33,7 +33,7 @@ from qlrjax import report, session
 from qlrjax.learner import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
-COLUMNS = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",
+COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",
            "accuracy_percent", "forgetting_points", "replay_bytes", "seconds")  # fmt: skip
 KEY = COLUMNS[:6]
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from pulpsim import cluster
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
@@ -63,7 +62,7 @@ def same_loops(table: Path) -> list[dict[str, Any]]:
     """Rows of the other library that have a kernel of ours with the same inner loop."""
     pairs = []
     for row in csv.DictReader(table.open()):
-        n, k, m, transposed = (row["shape"].split("x") + ["", ""])[:4]
+        n, k, m, transposed = [*row["shape"].split("x"), "", ""][:4]
         ours = SAME_LOOP.get(row["kernel"], (None, None))[int(transposed or 0)]
         if ours is not None and row["fpu"] in ("static", "private") and int(m or 0) >= 4:
             pairs.append((row, cluster.Job(ours, f"{n}x{k}x{m}", int(row["cores"]), row["fpu"])))  # pyright: ignore[reportArgumentType]

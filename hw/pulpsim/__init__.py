@@ -1,1 +1,1 @@
-"""The simulated chip: cycles, bytes and joules of learning on a PULP microcontroller."""
+"""The simulated chip: cycles, bytes and joules of quantized latent replay on a PULP cluster."""
