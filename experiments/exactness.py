@@ -281,7 +281,7 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
         for own in [moved["layers"][layer.name]]
         for field in ("weight", "gamma", "beta")
     ]
-    expected = np.concatenate([part.ravel() for part in (*flat, moved["head"].T)])
+    expected = np.concatenate([part.ravel() for part in (*flat, np.asarray(moved["head"]).T)])
     yield Row("C: one training step, l = 23", "float64", "8 latents, 1.6 million parameters",
               relative(result[1 : 1 + len(expected)], expected), "float")  # fmt: skip
 
