@@ -22,7 +22,7 @@ from pulpsim import cluster
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
 EXACT = ("instr", "ld_stall", "taken_branches", "jumps")
 # Kernels of another library whose inner loop is one of ours.
-SAME_LOOP = {"mm": ("xmm_naive", "xmm_naive_T"), "mm_unroll_2x4": ("p1_2x4", None)}
+SAME_LOOP = {"mm": ("xmm_naive", "xmm_naive_T"), "mm_unroll_2x4": ("xmm_2x4", None)}
 
 
 def job(row: dict[str, str]) -> cluster.Job:

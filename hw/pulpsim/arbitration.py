@@ -4,24 +4,22 @@ Every bank and every shared FPU grants one request per cycle through a binary tr
 round-robin counter p, which steps at each grant. In a node at height h with both sides asking, the
 upper side wins iff bit h of p is set; so the winner is the asking leaf with the smallest
 `leaf XOR p`. A core that is not granted asks again in the next cycle: one stall. Source: RTL.
-One rule was inferred from the measured cycles instead of read: the counters of statically shared
-FPUs step in every cycle, whether they grant or not. Stepping at grants only, two cores that start
-their bursts in a bad rhythm stay there, which the RTL does not show.
+
+The unit of three cores has a tree of four leaves and a counter that wraps at four.
 
 The counters are never reset on the chip, so a run starts from whatever phase history left them in;
 `Phase` carries it.
 """
 
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
-
-FpuMap = Literal["static", "dynamic", "private"]
 
 CORES = 9
 BANKS = 16
@@ -33,7 +31,7 @@ UNITS = 4
 _STATIC_UNIT = np.array([0, 1, 2, 3, 0, 1, 2, 3, 3], np.int32)
 _STATIC_LEAF = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2], np.int32)
 _STATIC_LEAVES = np.array([2, 2, 2, 4], np.int32)  # three cores, padded to a full tree
-_UNROLL = 8  # cycles per turn of the loop
+_UNROLL = 4  # cycles per turn of the loop
 
 
 @flax.struct.dataclass
@@ -69,7 +67,7 @@ class Cluster:
     bank_stalls: Int[Array, "*runs 9"]
     unit_stalls: Int[Array, "*runs 9"]
     finished: Int[Array, "*runs 9"]
-    cycle: Int[Array, ""]
+    cycle: Int[Array, "*runs"]
 
 
 def phase(seed: int) -> Phase:
@@ -94,7 +92,7 @@ def simulate(
     rows: Int[Array, "runs 9"],
     leads: Int[Array, "runs 9"],
     start: Phase,
-    fpu: FpuMap,
+    fpu: str,
 ) -> Cluster:
     """Runs several clusters side by side until every core is through.
 
@@ -112,87 +110,89 @@ def simulate(
     flat = operations.reshape(-1)
     base = rows * length
     zero = jnp.zeros_like(rows)
-    units = start.units % (jnp.asarray(_STATIC_LEAVES) if fpu == "static" else CORES)
-    state = Cluster(
-        Phase(start.banks, units), zero, leads, zero, zero, zero, jnp.zeros((), jnp.int32)
-    )
-
-    def step(state: Cluster) -> Cluster:
-        packed = flat[base + state.place]
-        kind = packed % _GAP_UNIT
-        asks = state.wait == 0
-        at_bank = asks & (kind < BANKS)
-        at_unit = asks & (kind == FPU)
-        bank_wins, banks = _banks(state.phase.banks, kind, at_bank)
-        unit_wins, units = _FPUS[fpu](state.phase.units, at_unit)
-        granted = bank_wins | unit_wins
-        ended = asks & (kind == IDLE) & (state.finished == 0)
-        return Cluster(
-            Phase(banks, units),
-            state.place + granted,
-            jnp.where(granted, packed // _GAP_UNIT - 1, jnp.maximum(state.wait - 1, 0)),
-            state.bank_stalls + (at_bank & ~bank_wins),
-            state.unit_stalls + (at_unit & ~unit_wins),
-            jnp.where(ended, state.cycle, state.finished),
-            state.cycle + 1,
-        )
+    leaves = jnp.asarray(_STATIC_LEAVES if fpu == "static" else np.full(UNITS, CORES, np.int32))
+    counters = Phase(start.banks, start.units % leaves[None])
+    state = Cluster(counters, zero, leads, zero, zero, zero, zero[:, 0])
+    step = jax.vmap(functools.partial(_cycle, _FPUS[fpu], flat))
 
     def turn(state: Cluster) -> Cluster:
         for _ in range(_UNROLL):
-            state = step(state)
+            state = step(base, state)
         return state
 
-    # A core that never asks (an empty stream) has its lead as its end; cycle 0 cannot be one.
     return jax.lax.while_loop(lambda state: jnp.any(state.finished == 0), turn, state)
 
 
+def _cycle(
+    share: Callable[..., Any], flat: Int[Array, " all"], base: Int[Array, " 9"], state: Cluster
+) -> Cluster:
+    """One cycle of one cluster."""
+    packed = flat[base + state.place]
+    kind = packed % _GAP_UNIT
+    asks = state.wait == 0
+    at_bank = asks & (kind < BANKS)
+    at_unit = asks & (kind == FPU)
+    bank_wins, banks = _banks(state.phase.banks, kind, at_bank)
+    unit_wins, units = share(state.phase.units, at_unit)
+    granted = bank_wins | unit_wins
+    ended = asks & (kind == IDLE) & (state.finished == 0)
+    return Cluster(
+        Phase(banks, units),
+        state.place + granted.astype(jnp.int32),
+        jnp.where(granted, packed // _GAP_UNIT - 1, jnp.maximum(state.wait - 1, 0)),
+        state.bank_stalls + (at_bank & ~bank_wins).astype(jnp.int32),
+        state.unit_stalls + (at_unit & ~unit_wins).astype(jnp.int32),
+        jnp.where(ended, state.cycle, state.finished),
+        state.cycle + 1,
+    )
+
+
+def _decide(
+    counters: Int[Array, " n"],
+    wants: Bool[Array, "n 9"],
+    leaves: Int[np.ndarray, " 9"],
+    wrap: Int[np.ndarray, " n"],
+) -> tuple[Bool[Array, " 9"], Int[Array, " n"]]:
+    """Winners of n trees that share 9 leaves, and the stepped counters."""
+    rank = jnp.asarray(leaves)[None] ^ counters[:, None]
+    best = jnp.min(jnp.where(wants, rank, 16), axis=1)
+    wins = jnp.any(wants & (rank == best[:, None]), axis=0)
+    following = counters + (best < 16).astype(jnp.int32)
+    return wins, jnp.where(following >= jnp.asarray(wrap), 0, following)
+
+
+_ALL = np.arange(CORES, dtype=np.int32)
+
+
 def _banks(
-    counters: Int[Array, "*runs 16"], kind: Int[Array, "*runs 9"], asks: Bool[Array, "*runs 9"]
-) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 16"]]:
-    """Winners at all banks and the stepped counters."""
+    counters: Int[Array, " 16"], kind: Int[Array, " 9"], asks: Bool[Array, " 9"]
+) -> tuple[Bool[Array, " 9"], Int[Array, " 16"]]:
+    """All cores may ask at every bank."""
     numbers = jnp.arange(BANKS, dtype=jnp.int32)
-    wants = asks[..., None, :] & (kind[..., None, :] == numbers[:, None])
-    rank = jnp.arange(CORES, dtype=jnp.int32) ^ counters[..., None]
-    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
-    wins = jnp.any(wants & (rank == best), axis=-2)
-    return wins, _stepped(counters, best[..., 0] < 16, CORES)
-
-
-def _stepped(
-    counters: Int[Array, "*runs n"], granted: Bool[Array, "*runs n"], leaves: int
-) -> Int[Array, "*runs n"]:
-    following = counters + granted
-    return jnp.where(following >= leaves, 0, following)
+    wants = asks[None] & (kind[None] == numbers[:, None])
+    return _decide(counters, wants, _ALL, np.full(BANKS, CORES, np.int32))
 
 
 def _static(
-    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
-) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    counters: Int[Array, " 4"], asks: Bool[Array, " 9"]
+) -> tuple[Bool[Array, " 9"], Int[Array, " 4"]]:
     """Two or three cores own a unit together."""
-    members = np.arange(UNITS)[:, None] == _STATIC_UNIT
-    wants = asks[..., None, :] & members
-    rank = jnp.asarray(_STATIC_LEAF) ^ counters[..., None]
-    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
-    wins = jnp.any(wants & (rank == best), axis=-2)
-    following = counters + 1
-    return wins, jnp.where(following >= jnp.asarray(_STATIC_LEAVES), 0, following)
+    wants = asks[None] & jnp.asarray(np.arange(UNITS)[:, None] == _STATIC_UNIT)
+    return _decide(counters, wants, _STATIC_LEAF, _STATIC_LEAVES)
 
 
 def _dynamic(
-    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
-) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    counters: Int[Array, " 4"], asks: Bool[Array, " 9"]
+) -> tuple[Bool[Array, " 9"], Int[Array, " 4"]]:
     """The n-th asking core goes to unit n mod 4."""
-    order = jnp.cumsum(asks.astype(jnp.int32), axis=-1, dtype=jnp.int32) - 1
-    wants = asks[..., None, :] & (order[..., None, :] % UNITS == np.arange(UNITS)[:, None])
-    rank = jnp.arange(CORES, dtype=jnp.int32) ^ counters[..., None]
-    best = jnp.min(jnp.where(wants, rank, 16), axis=-1, keepdims=True)
-    wins = jnp.any(wants & (rank == best), axis=-2)
-    return wins, _stepped(counters, best[..., 0] < 16, CORES)
+    order = jnp.cumsum(asks.astype(jnp.int32), dtype=jnp.int32) - 1
+    wants = asks[None] & (order[None] % UNITS == jnp.arange(UNITS, dtype=jnp.int32)[:, None])
+    return _decide(counters, wants, _ALL, np.full(UNITS, CORES, np.int32))
 
 
 def _private(
-    counters: Int[Array, "*runs 4"], asks: Bool[Array, "*runs 9"]
-) -> tuple[Bool[Array, "*runs 9"], Int[Array, "*runs 4"]]:
+    counters: Int[Array, " 4"], asks: Bool[Array, " 9"]
+) -> tuple[Bool[Array, " 9"], Int[Array, " 4"]]:
     """One FPU per core: nobody waits."""
     return asks, counters
 

@@ -177,7 +177,7 @@ def _link(lines: list[str]) -> Program:
 def _number(text: str) -> int:
     """An immediate: a number or a sum, product or shift of numbers."""
     if not re.fullmatch(r"[0-9a-fA-FxX+\-*<>=() ]+", text):
-        raise ValueError(f"{text!r} is not a number; check the programs of the kernels")
+        raise ValueError(f"{text!r} is not a number")
     return int(eval(text, {"__builtins__": {}}))
 
 
@@ -209,7 +209,7 @@ def _parse(line: str) -> list[tuple[Instruction, str]]:
             imm = (imm[0], imm[1])
         sources = registers[1:] + ([registers[0]] if op in ACCUMULATING else [])
         return [(Instruction(op, registers[0], tuple(sources), imm), "")]
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"cannot assemble {line!r}: {error}") from None
 
 

@@ -9,7 +9,6 @@ the median time is taken.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +17,14 @@ import numpy as np
 from pulpsim import arbitration, layout, tiles
 from pulpsim.stream import Stream, stream
 
-FpuMap = Literal["static", "dynamic", "private"]
+FPU_MAPS = ("static", "dynamic", "private")
 PHASES = 5
 _OLD = "@old"
 # Runs of the earlier series entered through a C function: 11 instructions and a jump more.
 _WRAPPER_INSTRUCTIONS, _WRAPPER_JUMPS = 11, 1
-_SMALLEST = 1024  # streams are padded to this times a power of two, so that few sizes compile
+# Few sizes of arrays compile: streams are padded to this times a power of four, batches to 1 or 16.
+_SMALLEST, _GROWTH = 1024, 4
+_BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Job:
     kernel: str
     shape: str
     cores: int = 8
-    fpu: FpuMap = "static"
+    fpu: str = "static"
     fpu_latency: int = 0
     bank_shift: bool = False
 
@@ -78,7 +79,7 @@ def run_kernel(
     name: str,
     shape: str,
     cores: int,
-    fpu: FpuMap = "static",
+    fpu: str = "static",
     fpu_latency: int = 0,
     phase: int | None = None,
 ) -> KernelCounts:
@@ -126,12 +127,11 @@ def run_kernels(jobs: Sequence[Job], phase: int | None = None) -> list[KernelCou
             length = max(len(one.kinds) for one in streams) + 1
             padded = _SMALLEST
             while padded < length:
-                padded *= 2
+                padded *= _GROWTH
             groups.setdefault((job.fpu, padded), []).append(job)
     for (_, length), members in groups.items():
-        batch = max(1, min(16, (1 << 22) // length))
-        for first in range(0, len(members), batch):
-            some = members[first : first + batch]
+        for first in range(0, len(members), _BATCH):
+            some = members[first : first + _BATCH]
             results.update(zip(some, _together(some, length, phases), strict=True))
     return [_median(results[job]) for job in jobs]
 
@@ -143,7 +143,7 @@ def _median(runs: list[KernelCounts]) -> KernelCounts:
 def _check(job: Job) -> None:
     if not 1 <= job.cores <= layout.CORES:
         raise ValueError(f"cores must be 1 to {layout.CORES}, not {job.cores}")
-    if job.fpu not in get_args(FpuMap):
+    if job.fpu not in FPU_MAPS:
         raise ValueError(f"fpu must be static, dynamic or private, not {job.fpu!r}")
     if job.fpu_latency < 0:
         raise ValueError(f"fpu_latency must be 0 or more, not {job.fpu_latency}")
@@ -164,11 +164,10 @@ def _streams(job: Job) -> list[Stream]:
 def _together(jobs: list[Job], length: int, phases: tuple[int, ...]) -> list[list[KernelCounts]]:
     """One list of counts per job, one per phase."""
     streams = [_streams(job) for job in jobs]
-    total = 1 + sum(len(each) for each in streams)
+    places = 1 if len(jobs) == 1 else _BATCH
     rows = np.zeros((len(jobs), arbitration.CORES), np.int32)
     leads = np.ones((len(jobs), arbitration.CORES), np.int32)
-    # A power of two of streams and of runs, so that batches share compiled code.
-    operations = np.full((1 << (total - 1).bit_length(), length), arbitration.IDLE, np.int32)
+    operations = np.full((places * arbitration.CORES + 1, length), arbitration.IDLE, np.int32)
     row = 1
     for index, each in enumerate(streams):
         for core, one in enumerate(each):
@@ -176,28 +175,27 @@ def _together(jobs: list[Job], length: int, phases: tuple[int, ...]) -> list[lis
             rows[index, core] = row
             leads[index, core] = one.lead
             row += 1
-    runs = 1 << (len(jobs) * len(phases) - 1).bit_length()
+    runs = places * len(phases)
     start = jax.tree.map(
         lambda *one: jnp.stack(one),
         *[arbitration.phase(phases[run % len(phases)]) for run in range(runs)],
     )
-    order = np.minimum(np.arange(runs) // len(phases), len(jobs) - 1)
-    end = jax.device_get(
-        arbitration.simulate(
-            jnp.asarray(operations),
-            jnp.asarray(rows[order]),
-            jnp.asarray(leads[order]),
-            start,
-            jobs[0].fpu,
-        )
+    order = np.minimum(np.arange(runs) // len(phases), len(jobs) - 1)  # the last one fills up
+    end = arbitration.simulate(
+        jnp.asarray(operations),
+        jnp.asarray(rows[order]),
+        jnp.asarray(leads[order]),
+        start,
+        jobs[0].fpu,
     )
+    finished, at_banks, at_units = jax.device_get((end.finished, end.bank_stalls, end.unit_stalls))
     results = []
     for index, (job, each) in enumerate(zip(jobs, streams, strict=True)):
         found = []
         for run in range(index * len(phases), (index + 1) * len(phases)):
-            cycles = end.finished[run, : job.cores]
+            cycles = finished[run, : job.cores]
             core = int(np.argmax(cycles))
-            banks, units = int(end.bank_stalls[run, core]), int(end.unit_stalls[run, core])
+            banks, units = int(at_banks[run, core]), int(at_units[run, core])
             found.append(_counts(job, each, core, int(cycles[core]), units, banks))
         results.append(found)
     return results
@@ -269,7 +267,7 @@ REFERENCE_TILES: dict[str, str] = {
 
 
 @functools.cache
-def stalls_per_instruction(cores: int, fpu: FpuMap, fpu_latency: int = 0) -> dict[str, float]:
+def stalls_per_instruction(cores: int, fpu: str, fpu_latency: int = 0) -> dict[str, float]:
     """Stall cycles that cores cost each other per instruction, simulated on `REFERENCE_TILES`.
 
     Args:

@@ -1,0 +1,26 @@
+"""The kernels of training and integer inference: values in JAX, micro-operations from a program.
+
+`KERNELS` has one entry per program of `pulpsim/programs`. A kernel's `share` computes the values of
+one core's share of a tile; `values` splits a tile as the programs do and `vmap`s the share over the
+cores; `pulpsim.stream.stream` gives what each core issues for it.
+
+Kernels with the same inner loops and values for other purposes:
+`p1` forward of pointwise layers, `p3` their input gradient, `p2a` their weight gradient.
+"""
+
+from pulpsim.kernels import channels, depthwise, elements, integer, linear, matmul
+from pulpsim.kernels.share import Kernel, Operand, values
+
+KERNELS: dict[str, Kernel] = {
+    kernel.name: kernel
+    for kernel in (
+        *matmul.KERNELS,
+        *depthwise.KERNELS,
+        *linear.KERNELS,
+        *elements.KERNELS,
+        *channels.KERNELS,
+        *integer.KERNELS,
+    )
+}
+
+__all__ = ["KERNELS", "Kernel", "Operand", "values"]

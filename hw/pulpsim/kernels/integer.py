@@ -1,0 +1,153 @@
+"""Integer inference with requantization: pointwise, depthwise and first convolution.
+
+As on the cores, kappa * acc + lambda stays in 32 bits; the ranges that quantization picks keep it
+there, so the bits are those of the 64-bit contract.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Int8, Int32, UInt8
+
+from pulpsim.kernels.share import S8, S32, U8, Kernel, Operand
+from pulpsim.layout import Tile
+
+
+def _channels(tile: Tile) -> tuple[int, ...]:
+    return (tile.scalars[3],)
+
+
+def _planes(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[5], tile.scalars[3], tile.scalars[4]
+
+
+def _outputs(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[5], tile.scalars[3] - 2, tile.scalars[4] - 2
+
+
+def requantize(
+    acc: Int32[Array, "*s"],
+    kappa: Int32[Array, "*#s"],
+    lam: Int32[Array, "*#s"],
+    shift: Int[Array, ""],
+) -> UInt8[Array, "*s"]:
+    """clip((kappa acc + lam) >> shift) to a byte."""
+    return jnp.clip((acc * kappa + lam) >> shift, 0, 255).astype(jnp.uint8)
+
+
+def pointwise(
+    w: Int8[Array, "n k"],
+    x: UInt8[Array, "m k"],
+    kappa: Int32[Array, " n"],
+    lam: Int32[Array, " n"],
+    shift: Int[Array, ""],
+) -> tuple[UInt8[Array, "m n"]]:
+    """Pixels x channels of a pointwise layer."""
+    acc = jnp.matmul(x.astype(jnp.int32), w.T.astype(jnp.int32), preferred_element_type=jnp.int32)
+    return (requantize(acc, kappa[None], lam[None], shift),)
+
+
+def depthwise(
+    x: UInt8[Array, "c hin win"],
+    w: Int8[Array, "c 12"],
+    kappa: Int32[Array, " c"],
+    lam: Int32[Array, " c"],
+    shift: Int[Array, ""],
+) -> tuple[UInt8[Array, "c hout wout"]]:
+    """Stride 1, padded input; each row of weights ends with a zero."""
+    rows, columns = x.shape[1] - 2, x.shape[2] - 2
+    acc = jnp.zeros((x.shape[0], rows, columns), jnp.int32)
+    for row in range(3):
+        for column in range(3):
+            window = x[:, row : row + rows, column : column + columns].astype(jnp.int32)
+            acc = acc + window * w[:, 4 * row + column, None, None].astype(jnp.int32)
+    return (requantize(acc, kappa[:, None, None], lam[:, None, None], shift),)
+
+
+def first_convolution(
+    w: Int8[Array, "n 28"],
+    rows: UInt8[Array, "hout 3 win 3"],
+    kappa: Int32[Array, " n"],
+    lam: Int32[Array, " n"],
+    shift: Int[Array, ""],
+) -> tuple[UInt8[Array, "hout wout n"]]:
+    """3x3, stride 2, on the three input rows of every output row."""
+    wout = (rows.shape[2] - 1) // 2
+    taps = [rows[:, :, tap : tap + 2 * wout - 1 : 2] for tap in range(3)]
+    patches = jnp.stack(taps, axis=3)  # hout, ky, wout, kx, channel
+    flat = jnp.moveaxis(patches, 2, 1).reshape(rows.shape[0], wout, 27).astype(jnp.int32)
+    acc = jax.lax.dot_general(
+        flat, w[:, :27].astype(jnp.int32), (((2,), (1,)), ((), ())),
+        preferred_element_type=jnp.int32,
+    )  # fmt: skip
+    return (requantize(acc, kappa[None, None], lam[None, None], shift),)
+
+
+def input_rows(x: UInt8[Array, "hin win 3"]) -> UInt8[Array, "hout 3 win 3"]:
+    """The three input rows of every output row of the first convolution."""
+    hout = (x.shape[0] - 1) // 2
+    return jnp.stack([x[row : row + 2 * hout - 1 : 2] for row in range(3)], axis=1)
+
+
+def _w_pointwise(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[3], tile.scalars[4]
+
+
+def _x_pointwise(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[5], tile.scalars[4]
+
+
+def _y_pointwise(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[5], tile.scalars[3]
+
+
+def _w_depthwise(tile: Tile) -> tuple[int, ...]:
+    return tile.items, 12
+
+
+def _each(tile: Tile) -> tuple[int, ...]:
+    return (tile.items,)
+
+
+def _w_first(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[3], 28
+
+
+def _rows_first(tile: Tile) -> tuple[int, ...]:
+    return tile.items, 3, tile.scalars[4], 3
+
+
+def _y_first(tile: Tile) -> tuple[int, ...]:
+    return tile.items, tile.scalars[5], tile.scalars[3]
+
+
+_SHARED = (Operand(8, S32, _channels, None), Operand(9, S32, _channels, None))
+
+KERNELS = (
+    Kernel(
+        "i1_4x2",
+        (Operand(0, S8, _w_pointwise, None), Operand(1, U8, _x_pointwise), *_SHARED),
+        (Operand(2, U8, _y_pointwise),),
+        pointwise,
+        {10: S32},
+    ),
+    Kernel(
+        "i2_dw",
+        (
+            Operand(0, U8, _planes),
+            Operand(1, S8, _w_depthwise),
+            Operand(8, S32, _each),
+            Operand(9, S32, _each),
+        ),
+        (Operand(2, U8, _outputs),),
+        depthwise,
+        {10: S32},
+    ),
+    # The share's own input rows overlap its neighbours'; give them with `input_rows`.
+    Kernel(
+        "i3_conv",
+        (Operand(0, S8, _w_first, None), Operand(1, U8, _rows_first), *_SHARED),
+        (Operand(2, U8, _y_first),),
+        first_convolution,
+        {10: S32},
+    ),
+)
