@@ -70,10 +70,11 @@ def draw(values: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
     """One panel per figure: how far every unproven value moves it."""
     shown = (("time_ratio", "time ratio"), ("chip_energy_ratio", "energy ratio, chips alone"),
              ("energy_ratio", "energy ratio, with off-chip memory"),
-             ("lifetime_h", "battery [h], last layer, 60 events an hour"))  # fmt: skip
+             ("lifetime_h", "battery [h], l = 27, 60 an hour"))  # fmt: skip
     made = figures.figure(13, 9)
     for place, (key, title) in enumerate(shown):
         axes = made.add_subplot(2, 2, place + 1)
+        axes.use_sticky_edges = False
         spans: dict[str, list[float]] = {}
         for row in rows:
             spans.setdefault(f"{row['platform']} {row['value']}", []).append(row[key])
