@@ -1,51 +1,37 @@
-"""A short real session killed and resumed; `make chaos` does it fifty times at random moments."""
+"""A short real session killed, stopped and resumed; `make chaos` does it fifty times."""
 
 import signal
-import sys
-from pathlib import Path
 
 import pytest
+from chaos import harness
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from qlrjax import runfolder
-from tests.chaos import harness
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    place = tmp_path_factory.mktemp("chaos")
-    harness.finish(place / "reference", place / "cache")
-    return place / "cache", harness.read_end(place / "reference")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("step", "delay"), [(1, 0.0), (5, 0.02)])
-def test_a_session_killed_while_it_saves_ends_as_if_it_had_not_been(
-    reference, tmp_path, step, delay
-):
-    cache, end = reference
-    folder = tmp_path / "run"
-    process = harness.start(folder, cache)
-    assert harness.wait_for_save(process, folder, step)
-    assert harness.kill(process, delay)
-    harness.check_stopped(folder, end)
-    harness.finish(folder, cache)
-    assert harness.read_end(folder).differences(end) == []
-
-
-@pytest.mark.slow
-def test_a_session_asked_to_stop_saves_says_how_to_go_on_and_ends_the_same(reference, tmp_path):
-    cache, end = reference
-    folder = tmp_path / "run"
+def test_a_session_killed_while_it_saves_and_asked_to_stop_ends_as_if_nothing_had_been(tmp_path):
+    folder, cache = tmp_path / "run", tmp_path / "cache"
     process = harness.start(folder, cache)
     assert harness.wait_for_save(process, folder, 2)
     with pytest.raises(runfolder.FolderBusy):
         runfolder.lock(folder).__enter__()
+    assert harness.kill(process, 0.01)
+
+    killed = harness.stopped(folder)
+    process = harness.start(folder, cache)
+    assert harness.wait_for_save(process, folder, 5)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode == 143
     assert "SIGTERM: finishing the event and saving" in errors
     assert "go on with the same command" in " ".join(errors.split())
-    assert harness.check_stopped(folder, end) == "between saves"
+
+    asked = harness.stopped(folder)
     harness.finish(folder, cache)
+    harness.finish(tmp_path / "reference", cache)
+    end = harness.read_end(tmp_path / "reference")
     assert harness.read_end(folder).differences(end) == []
+    killed.check(end)
+    asked.check(end)
+    assert 4 <= asked.steps[-1] < 9
+    assert asked.where == "between saves"

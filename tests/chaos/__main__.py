@@ -71,7 +71,9 @@ def strike(
             delay = float(rng.uniform(0, 0.12))
             harness.wait_for_save(process, folder, int(rng.integers(first, steps + 1)))
         if harness.kill(process, delay):
-            return harness.check_stopped(folder, reference)
+            traces = harness.stopped(folder)
+            traces.check(reference)
+            return traces.where
         shutil.rmtree(folder)
 
 

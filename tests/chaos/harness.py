@@ -103,16 +103,34 @@ def kill(process: subprocess.Popen[str], seconds: float, number: int = signal.SI
     return False
 
 
-def check_stopped(folder: Path, reference: End) -> str:
-    """What a kill left must be a beginning of the reference run; says where the kill struck."""
-    steps = checkpoint.steps(folder / run.CHECKPOINTS)
-    log = folder / run.EVENTS
-    lines = log.read_bytes() if log.exists() else b""
-    assert reference.files[run.EVENTS].startswith(lines), "the log is not a beginning of the log"
-    assert lines == b"" or lines.endswith(b"\n")
-    assert not steps or steps[-1] - lines.count(b"\n") in (0, 1)
-    if any((folder / run.CHECKPOINTS).glob(".draft-*")):
-        return "during a save"
-    if any((folder / run.CHECKPOINTS).glob(".trash-*")):
-        return "while an old checkpoint was removed"
-    return "between saves" if steps else "before the first checkpoint"
+@dataclasses.dataclass(frozen=True)
+class Stopped:
+    """What a stopped process left behind.
+
+    Attributes:
+        steps: Of the checkpoints.
+        log: The log of events.
+        where: Where it was stopped, as far as its traces tell.
+    """
+
+    steps: list[int]
+    log: bytes
+    where: str
+
+    def check(self, reference: End) -> None:
+        """Raises AssertionError unless this is a beginning of the reference run."""
+        assert reference.files[run.EVENTS].startswith(self.log), "not a beginning of the log"
+        assert self.log == b"" or self.log.endswith(b"\n"), "a torn line"
+        assert not self.steps or self.steps[-1] - self.log.count(b"\n") in (0, 1)
+
+
+def stopped(folder: Path) -> Stopped:
+    """Reads the traces of a stopped process, without changing them."""
+    checkpoints, log = folder / run.CHECKPOINTS, folder / run.EVENTS
+    steps = checkpoint.steps(checkpoints)
+    where = "between saves" if steps else "before the first checkpoint"
+    if any(checkpoints.glob(".trash-*")):
+        where = "while an old checkpoint was removed"
+    if any(checkpoints.glob(".draft-*")):
+        where = "during a save"
+    return Stopped(steps, log.read_bytes() if log.exists() else b"", where)
