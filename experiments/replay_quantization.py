@@ -34,8 +34,9 @@ from qlrjax.learner import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
 COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",
+                            "minibatch",
            "accuracy_percent", "forgetting_points", "replay_bytes", "seconds")  # fmt: skip
-KEY = COLUMNS[:6]
+KEY = COLUMNS[:7]
 
 
 def parse() -> argparse.Namespace:
@@ -51,6 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--head", choices=("cwr*", "plain"), default="cwr*")
+    parser.add_argument("--minibatch", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
@@ -70,7 +72,15 @@ def main() -> None:
     grid = itertools.product(arguments.latent_layers, stages, arguments.replays, seeds)
     cases = ((l, r, s, b) for l, stage, r, s in grid for b in stage)  # noqa: E741
     for layer, replays, seed, bits in cases:
-        key = (layer, replays, bits, seed, arguments.pairs_per_event, arguments.head)
+        key = (
+            layer,
+            replays,
+            bits,
+            seed,
+            arguments.pairs_per_event,
+            arguments.head,
+            arguments.minibatch,
+        )
         if tuple(map(str, key)) in done or (replays == 0 and bits not in (32, 8)):
             continue  # without replays, only the frozen stage can differ
         cell = learn(arguments, layer, replays, bits, seed, shared)
@@ -85,7 +95,7 @@ def learn(
     """One cell: a whole session, tested at its end."""
     rates = Protocol(
         first_learning_rate=arguments.learning_rate, learning_rate=arguments.learning_rate,
-        classifier=arguments.head,
+        classifier=arguments.head, minibatch=arguments.minibatch,
     )  # fmt: skip
     chosen = Settings(
         latent_layer=layer, replays=replays, bits=bits, seed=seed, evaluate_every=10,
@@ -142,18 +152,19 @@ def append(path: Path, cell: dict[str, Any]) -> None:
 
 def summarize(out: Path, cells: list[dict[str, str]]) -> None:
     """Mean and standard deviation over the seeds, as Markdown, JSON and a picture."""
-    groups: dict[tuple[int, int, int, str, int], list[float]] = {}
+    groups: dict[tuple[int, int, int, str, int, int], list[float]] = {}
     for cell in cells:
         layer, replays, bits, pairs = (
             int(cell[name]) for name in ("latent_layer", "replays", "bits", "pairs_per_event")
         )
-        key = (pairs, layer, replays, cell["head"], bits)
+        key = (pairs, layer, replays, cell["head"], int(cell["minibatch"]), bits)
         groups.setdefault(key, []).append(float(cell["accuracy_percent"]))
     rows = [
         {"pairs_per_event": pairs, "latent_layer": layer, "replays": replays, "head": head,
+         "minibatch": size,
          "bits": bits, "seeds": len(values), "accuracy_percent_mean": float(np.mean(values)),
          "accuracy_percent_std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-        for (pairs, layer, replays, head, bits), values in sorted(groups.items())
+        for (pairs, layer, replays, head, size, bits), values in sorted(groups.items())
     ]  # fmt: skip
     report.write_atomically(out / "table.json", json.dumps(rows, indent=2) + "\n")
     report.write_atomically(out / "table.md", markdown(rows))
@@ -165,9 +176,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """A row a (pairs, layer, replays), a column a width; accuracy in % on unseen sessions."""
     widths = sorted({row["bits"] for row in rows}, reverse=True)
     names = ["float32" if bits == 32 else f"{bits} bits" for bits in widths]
-    lines = ["| pairs an event | l | replays | head | seeds | " + " | ".join(names) + " |",
-             "|" + "---|" * (5 + len(widths))]  # fmt: skip
-    key = ("pairs_per_event", "latent_layer", "replays", "head")
+    lines = ["| pairs an event | l | replays | head | mini-batch | seeds | "
+             + " | ".join(names) + " |",
+             "|" + "---|" * (6 + len(widths))]  # fmt: skip
+    key = ("pairs_per_event", "latent_layer", "replays", "head", "minibatch")
     for group in sorted({tuple(row[name] for name in key) for row in rows}):
         mine = {row["bits"]: row for row in rows if tuple(row[name] for name in key) == group}
         texts = [cell_text(mine.get(bits)) for bits in widths]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qlrjax import cli_parse, interrupt, presets, report, run, session, settings
+from qlrjax import cli_parse, interrupt, minibatch, presets, report, run, session, settings
 from qlrjax.session import Record
 from qlrjax.settings import Settings
 
@@ -101,13 +101,23 @@ def _contrast(
     on_event: Callable[[Record], None],
     stop: interrupt.Stop,
 ) -> list[report.Curve]:
-    """The same stream without replays: with the consolidated head, and plainly fine-tuned."""
+    """The same stream without replays: with the consolidated head, and plainly fine-tuned.
+
+    Mini-batches keep their new latents and lose the replayed ones, so that both sides make the same
+    number of updates from the same images.
+    """
     curves = []
+    largest = max(len(event) for event in outcome.session.stream.events)
+    share = minibatch.compose(
+        largest, arguments.settings.replays, arguments.settings.protocol.minibatch, False
+    ).new
     for classifier, name in (
         ("cwr*", "no replays, CWR* head"),
         ("plain", "no replays, fine-tuned"),
     ):
-        protocol = dataclasses.replace(arguments.settings.protocol, classifier=classifier)
+        protocol = dataclasses.replace(
+            arguments.settings.protocol, classifier=classifier, minibatch=share
+        )
         without = dataclasses.replace(arguments.settings, replays=0, protocol=protocol)
         folder = arguments.out / ("no-replay" if classifier == "plain" else "no-replay-cwrstar")
         other = run.run(
