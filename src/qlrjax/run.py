@@ -136,8 +136,9 @@ def run(
                 on_event(record)
         seconds: list[float] = []
         if int(state.position) < session.events:
+            facts = _facts(session, folder) | extra
             state, records = _learn(
-                session, state, list(records), folder, on_event, watched, stop, seconds
+                session, state, list(records), folder, facts, on_event, watched, stop, seconds
             )
         finished = int(state.position) == session.events
         outcome = Outcome(session, state, tuple(records), finished, notes, tuple(seconds))
@@ -152,10 +153,11 @@ def open_run(folder: Path) -> OpenRun:
     Raises:
         ValueError: The folder holds no run with at least one learned event, or it is damaged.
     """
-    described = checkpoint.peek(folder / CHECKPOINTS) if folder.is_dir() else None
+    _check_holds_run(folder)
+    described = checkpoint.peek(folder / CHECKPOINTS)
     if described is None:
-        raise ValueError(
-            f"{folder} holds no run with a checkpoint; make one with: qlrjax run --out {folder}"
+        raise checkpoint.CorruptCheckpoint(
+            f"no checkpoint in {folder} is intact; give the command of the run again to see why"
         )
     settings = settings_file.from_dict(described.settings)
     names = tuple(str(name) for name in described.extra["class_names"])
@@ -173,9 +175,9 @@ def open_run(folder: Path) -> OpenRun:
 @contextlib.contextmanager
 def editing(folder: Path) -> Iterator[OpenRun]:
     """`open_run` for a caller that will `save_run`; no other process may work in the folder."""
-    opened = open_run(folder)
+    _check_holds_run(folder)
     with runfolder.lock(folder):
-        yield opened
+        yield open_run(folder)
 
 
 def save_run(folder: Path, opened: OpenRun, lesson: Lesson) -> None:
@@ -186,6 +188,13 @@ def save_run(folder: Path, opened: OpenRun, lesson: Lesson) -> None:
     step = int(lesson.state.learner.event)
     checkpoint.save(folder / CHECKPOINTS, step, lesson.state, values, records, extra)
     runfolder.write_records(folder / EVENTS, records)
+
+
+def _check_holds_run(folder: Path) -> None:
+    if not checkpoint.steps(folder / CHECKPOINTS):
+        raise ValueError(
+            f"{folder} holds no run with a checkpoint; make one with: qlrjax run --out {folder}"
+        )
 
 
 def _check_folder(folder: Path) -> None:
@@ -218,12 +227,20 @@ def _prepare(
     settings: Settings, folder: Path, extra: dict[str, Any], on_progress: Progress | None
 ) -> Session:
     names = tuple(extra.get("class_names", ()))
-    extractor = None
-    if extra:
+    added = names[extra.get("stream_classes", len(names)) :]
+    if not extra:
+        return sessions.prepare(settings, None, added, on_progress)
+    try:
         extractor = _load_stage(folder, extra, len(names))
-    return sessions.prepare(
-        settings, extractor, names[extra.get("stream_classes", len(names)) :], on_progress
-    )
+    except ValueError:
+        # The same images give the same stage again; if they do not, the error stands.
+        session = sessions.prepare(settings, None, added, on_progress)
+        stage = stagefile.dump(session.extractor)
+        if hashlib.sha256(stage).hexdigest() != extra["stage_sha256"]:
+            raise
+        runfolder.write_atomic(folder / STAGE, stage)
+        return session
+    return sessions.prepare(settings, extractor, added, on_progress)
 
 
 def _begin(
@@ -248,23 +265,28 @@ def _begin(
     return template, (), ()
 
 
-def _learn(
-    session: Session,
-    state: SessionState,
-    records: list[Record],
-    folder: Path,
-    on_event: OnEvent | None,
-    on_progress: Progress | None,
-    stop: Stop | None,
-    seconds: list[float],
-) -> tuple[SessionState, list[Record]]:
-    extra = {
+def _facts(session: Session, folder: Path) -> dict[str, Any]:
+    """What every checkpoint keeps besides the state; those of an earlier one go before."""
+    return {
         "class_names": list(session.class_names),
         "stream_classes": len(session.stream.source.class_names),
         "events": session.events,
         "stream": session.stream.digest(),
         "stage_sha256": hashlib.sha256((folder / STAGE).read_bytes()).hexdigest(),
     }
+
+
+def _learn(
+    session: Session,
+    state: SessionState,
+    records: list[Record],
+    folder: Path,
+    extra: dict[str, Any],
+    on_event: OnEvent | None,
+    on_progress: Progress | None,
+    stop: Stop | None,
+    seconds: list[float],
+) -> tuple[SessionState, list[Record]]:
     values = settings_file.to_dict(session.settings)
 
     def log(saved: Any) -> None:
