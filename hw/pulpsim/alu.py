@@ -83,6 +83,7 @@ _INTEGER: dict[str, Callable[..., int]] = {
     "sra": lambda a, b: _signed(a) >> (b & 31),
     "srai": lambda a, imm: _signed(a) >> imm,
     "andi": lambda a, imm: a & imm,
+    "ori": lambda a, imm: a | imm,
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,
     "sltu": lambda a, b: int(a < b),

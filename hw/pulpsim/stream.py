@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from pulpsim import layout, tiles
 from pulpsim.assembler import BRANCHES, FLOATING, LOADS, NUMBER, Program, programs
-from pulpsim.issue import Issued, run
+from pulpsim.issue import PERIPHERALS, Issued, run
 
 BANKS = 16
 FPU = BANKS  # the kind of a floating-point operation; smaller kinds are banks
@@ -107,7 +107,7 @@ def _stream(program: Program, issued: Issued, fpu_latency: int) -> Stream:
     table = _table(program)
     places, addresses = issued.places, issued.addresses
     follower = np.append(places[1:], places[-1])
-    touches = addresses >= 0
+    touches = (addresses >= 0) & (addresses < PERIPHERALS)
     floating = table.floating[places]
 
     load_use = table.loads[places] & table.reads[follower, table.rd[places]]

@@ -6,9 +6,8 @@ Texts are those of the RTL table. Each parser refuses shapes that a kernel's loo
 import re
 from collections.abc import Callable
 
+from pulpsim.issue import PERIPHERALS
 from pulpsim.layout import Tile, float_bits
-
-_NO_SCALARS = {3: float_bits(0.0123)}
 
 
 def _sizes(pattern: str, form: str, name: str, shape: str) -> list[int]:
@@ -228,6 +227,12 @@ def channels(
     return parse
 
 
+def commands(name: str, shape: str) -> Tile:
+    """Shapes `n4`: transfers to queue or offloads to hand over, by one core."""
+    (n,) = _sizes(r"n(\d+)", "n4", name, shape)
+    return Tile(n, 1, n, {0: 12 * n}, {8: PERIPHERALS}, cores=1)
+
+
 def nothing(name: str, shape: str) -> Tile:
     """The empty program."""
     _check(shape == "-", name, shape, "the shape -")
@@ -279,7 +284,10 @@ SHAPES: dict[str, Callable[[str, str], Tile]] = {
     "e9_pck6": elements(8, 8, {0: 1, 2: 6 / 8}),
     "i1_4x2": integer_matmul(True),
     "i2_dw": integer_depthwise(1),
+    "i2s_dw": integer_depthwise(2),
     "i3_conv": first_convolution,
+    "r_dma": commands,
+    "r_fork": commands,
 }
 
 

@@ -1,11 +1,11 @@
 """The kernels of training and integer inference: values in JAX, micro-operations from a program.
 
-`KERNELS` has one entry per program of `pulpsim/programs`. A kernel's `share` computes the values of
-one core's share of a tile; `values` splits a tile as the programs do and `vmap`s the share over the
-cores; `pulpsim.stream.stream` gives what each core issues for it.
-
-Kernels with the same inner loops and values for other purposes:
-`p1` forward of pointwise layers, `p3` their input gradient, `p2a` their weight gradient.
+`KERNELS` has one entry per program of `pulpsim/programs` that computes. A kernel's `share` computes
+the values of one core's share of a tile; `values` splits a tile as the programs do and `vmap`s the
+share over the cores; `pulpsim.stream.stream` gives what each core issues for it.
+`p1_2x4` is the forward pass of pointwise layers, `p3_2x4` their input gradient, `p2a_2x4` their
+weight gradient. The programs `r_dma` and `r_fork` are those of the cluster and the fabric
+controller, which have no values.
 """
 
 from pulpsim.kernels import channels, depthwise, elements, integer, linear, matmul

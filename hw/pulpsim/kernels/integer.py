@@ -4,6 +4,8 @@ As on the cores, kappa * acc + lambda stays in 32 bits; the ranges that quantiza
 there, so the bits are those of the 64-bit contract.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Int8, Int32, UInt8
@@ -20,8 +22,9 @@ def _planes(tile: Tile) -> tuple[int, ...]:
     return tile.scalars[5], tile.scalars[3], tile.scalars[4]
 
 
-def _outputs(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[3] - 2, tile.scalars[4] - 2
+def _outputs(stride: int, tile: Tile) -> tuple[int, ...]:
+    channels, hin, win = _planes(tile)
+    return channels, (hin - 3) // stride + 1, (win - 3) // stride + 1
 
 
 def requantize(
@@ -52,14 +55,17 @@ def depthwise(
     kappa: Int32[Array, " c"],
     lam: Int32[Array, " c"],
     shift: Int[Array, ""],
+    stride: int = 1,
 ) -> tuple[UInt8[Array, "c hout wout"]]:
-    """Stride 1, padded input; each row of weights ends with a zero."""
-    rows, columns = x.shape[1] - 2, x.shape[2] - 2
+    """Padded input; each row of weights ends with a zero."""
+    rows, columns = (x.shape[1] - 3) // stride + 1, (x.shape[2] - 3) // stride + 1
     acc = jnp.zeros((x.shape[0], rows, columns), jnp.int32)
     for row in range(3):
         for column in range(3):
-            window = x[:, row : row + rows, column : column + columns].astype(jnp.int32)
-            acc = acc + window * w[:, 4 * row + column, None, None].astype(jnp.int32)
+            window = x[:, row::stride, column::stride][:, :rows, :columns]
+            acc = acc + window.astype(jnp.int32) * w[:, 4 * row + column, None, None].astype(
+                jnp.int32
+            )
     return (requantize(acc, kappa[:, None, None], lam[:, None, None], shift),)
 
 
@@ -130,17 +136,21 @@ KERNELS = (
         pointwise,
         {10: S32},
     ),
-    Kernel(
-        "i2_dw",
-        (
-            Operand(0, U8, _planes),
-            Operand(1, S8, _w_depthwise),
-            Operand(8, S32, _each),
-            Operand(9, S32, _each),
-        ),
-        (Operand(2, U8, _outputs),),
-        depthwise,
-        {10: S32},
+    *(
+        Kernel(
+            name,
+            (
+                Operand(0, U8, _planes),
+                Operand(1, S8, _w_depthwise),
+                Operand(8, S32, _each),
+                Operand(9, S32, _each),
+            ),
+            (Operand(2, U8, functools.partial(_outputs, stride)),),
+            functools.partial(depthwise, stride=stride),
+            {10: S32},
+            measured=stride == 1,
+        )
+        for name, stride in (("i2_dw", 1), ("i2s_dw", 2))
     ),
     # The share's own input rows overlap its neighbours'; give them with `input_rows`.
     Kernel(

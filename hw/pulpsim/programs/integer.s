@@ -83,3 +83,28 @@ kernel i3_conv
     mv s10,s11; addi a1,a1,12; addi a5,a5,-1; bnez a5,2b
     lw t0,80(sp); add t0,t0,a4; add t0,t0,a4; sw t0,80(sp); addi a6,a6,1; blt a6,a7,1b
 9:  POPRET
+
+# Stride 2 (not measured): two new rows an output, the third is kept. Odd sizes of the input.
+.macro IPH2 a,b,n
+    p.lw \b,t2(t0!); p.lw \n,t2(t0!); pv.dotusp.b t6,\a,s0; pv.sdotusp.b t6,\b,s1
+    pv.sdotusp.b t6,\n,s2; mul t6,t6,s3; add t6,t6,s4; sra t6,t6,s5; p.clipu t6,t6,9
+.endm
+
+kernel i2s_dw
+    PUSH; lw a1,4(a0); lw a2,8(a0); lw t3,12(a0); lw t2,16(a0); lw a6,24(a0); lw a7,28(a0)
+    lw s6,32(a0); lw s7,36(a0); lw s5,40(a0); lw a0,0(a0); bge a6,a7,9f
+    srli a5,t2,1; srli t5,t3,1; mul s8,t3,t2; mul s9,t5,a5; mul t6,s8,a6; add a0,a0,t6
+    mul t6,s9,a6; add a2,a2,t6; slli t6,a6,2; add s6,s6,t6; add s7,s7,t6; li t6,12
+    mul t6,t6,a6; add a1,a1,t6; sub s8,s8,a5; sub s8,s8,a5; sub s9,s9,a5; li t6,0x5556
+    mul a3,t5,t6; srli a3,a3,16; li t6,3; mul t6,a3,t6; sub a4,t5,t6
+1:  p.lw s0-s2,4(a1!); p.lw s3,4(s6!); p.lw s4,4(s7!); lp.setup x1,a5,7f
+    mv t0,a0; mv t1,a2; p.lw t3,t2(t0!); lp.setup x0,a3,6f
+    IPH2 t3,t4,t5; p.sb t6,a5(t1!); IPH2 t5,t3,t4; p.sb t6,a5(t1!); IPH2 t4,t5,t3
+6:  p.sb t6,a5(t1!)
+    beqz a4,5f
+    IPH2 t3,t4,t5; p.sb t6,a5(t1!); addi t6,a4,-1; beqz t6,5f
+    IPH2 t5,t3,t4; p.sb t6,a5(t1!)
+5:  addi a0,a0,2
+7:  addi a2,a2,1
+    add a0,a0,s8; add a2,a2,s9; addi a6,a6,1; blt a6,a7,1b
+9:  POPRET
