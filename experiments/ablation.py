@@ -21,7 +21,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import interrupt, report, run
+from qlrjax import interrupt, report, run, runfolder
 from qlrjax.learner import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
@@ -81,12 +81,12 @@ def main() -> int:
             summary = outcome.curve(name).summary()
             rows.append({"variant": name} | dataclasses.asdict(summary))
             print(f"{name:36s} {summary.accuracy:6.2f} %", flush=True)
-    report.write_atomically(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
+    runfolder.write_atomic(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
     with (arguments.out / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    report.write_atomically(arguments.out / "ablation.png", picture(rows))
+    runfolder.write_atomic(arguments.out / "ablation.png", picture(rows))
     return 0
 
 

@@ -22,7 +22,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from qlrjax import interrupt, presets, report, run
+from qlrjax import interrupt, presets, report, run, runfolder
 from qlrjax.cli_run import name_of
 from qlrjax.settings import Settings, StreamSettings
 
@@ -74,12 +74,12 @@ def main() -> int:
                         {"latent_layer": layer, "replays": replays, "bits": bits}
                         | dataclasses.asdict(curve.summary())
                     )
-    report.write_atomically(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
+    runfolder.write_atomic(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
     with (arguments.out / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    report.write_atomically(arguments.out / "report.png", report.picture(curves[:4]))
+    runfolder.write_atomic(arguments.out / "report.png", report.picture(curves[:4]))
     return 0
 
 

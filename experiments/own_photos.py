@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import interrupt, photos, report, run, session
+from qlrjax import interrupt, photos, run, runfolder, session
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.streams import folder as folders
 
@@ -72,7 +72,7 @@ def main() -> int:
         rows.append({"learned": name, "seconds": round(seconds, 2), "new_percent": 100 * new,
                      "old_percent": old})  # fmt: skip
         print(rows[-1], flush=True)
-    report.write_atomically(arguments.out / "own_photos.json", json.dumps(rows, indent=2) + "\n")
+    runfolder.write_atomic(arguments.out / "own_photos.json", json.dumps(rows, indent=2) + "\n")
     return 0
 
 

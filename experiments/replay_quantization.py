@@ -29,7 +29,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import report, session
+from qlrjax import report, runfolder, session
 from qlrjax.learner import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
@@ -166,9 +166,9 @@ def summarize(out: Path, cells: list[dict[str, str]]) -> None:
          "accuracy_percent_std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
         for (pairs, layer, replays, head, size, bits), values in sorted(groups.items())
     ]  # fmt: skip
-    report.write_atomically(out / "table.json", json.dumps(rows, indent=2) + "\n")
-    report.write_atomically(out / "table.md", markdown(rows))
-    report.write_atomically(out / "accuracy_against_bits.png", picture(rows))
+    runfolder.write_atomic(out / "table.json", json.dumps(rows, indent=2) + "\n")
+    runfolder.write_atomic(out / "table.md", markdown(rows))
+    runfolder.write_atomic(out / "accuracy_against_bits.png", picture(rows))
     print(markdown(rows))
 
 

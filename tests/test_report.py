@@ -43,10 +43,3 @@ def test_npz_bytes_depend_on_the_arrays_only(tmp_path):
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
     with np.load(tmp_path / "1.npz") as archive:
         np.testing.assert_array_equal(archive["a"], arrays["a"])
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path):
-    report.write_atomically(tmp_path / "x", "old")
-    report.write_atomically(tmp_path / "x", b"new")
-    assert (tmp_path / "x").read_text() == "new"
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]

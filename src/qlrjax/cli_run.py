@@ -14,7 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qlrjax import cli_parse, interrupt, minibatch, presets, report, run, session, settings
+from qlrjax import (
+    cli_parse,
+    interrupt,
+    minibatch,
+    presets,
+    report,
+    run,
+    runfolder,
+    session,
+    settings,
+)
 from qlrjax.session import Record
 from qlrjax.settings import Settings
 
@@ -90,7 +100,7 @@ def main(words: Sequence[str]) -> int:
                 curves += _contrast(outcome, arguments, on_event, stop)
             if stop.requested:
                 return _interrupted(console, arguments.out, stop)
-    report.write_atomically(arguments.out / "report.png", report.picture(curves))
+    runfolder.write_atomic(arguments.out / "report.png", report.picture(curves))
     show(Console(), curves, outcome, arguments.out)
     return 0
 

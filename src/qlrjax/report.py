@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import metrics
+from qlrjax import metrics, runfolder
 from qlrjax.quantize import Fidelity
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#5a8f4e", "#8a6bb1")
@@ -131,14 +131,6 @@ def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
     return json.dumps({**values, **extra}, indent=2) + "\n"
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replaces a file as a whole: a reader or a crash sees the old one or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """A compressed .npz whose bytes depend on the arrays only: no time stamp, a fixed order."""
     buffer = io.BytesIO()
@@ -149,4 +141,4 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, entry.getvalue())
-    write_atomically(path, buffer.getvalue())
+    runfolder.write_atomic(path, buffer.getvalue())
