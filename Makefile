@@ -12,7 +12,7 @@ run: $(VENV)/.installed
 	$(BIN)/qlrjax run --out $(OUT)
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
