@@ -59,7 +59,8 @@ def test_one_core_is_the_rtl_up_to_a_cycle():
 
 
 @pytest.mark.slow
-def test_several_cores_are_near_the_rtl():
+def test_several_cores_are_near_the_rtl(monkeypatch):
+    monkeypatch.setattr(cluster, "PHASES", 3)  # for time; users get more
     rows = _chosen()
     assert {row["kernel"] for row in rows} >= {"p1_2x4", "d1_col", "l1_fwd", "e1_sgd", "i1_4x2"}
     found = run_kernels([_job(row) for row in rows])

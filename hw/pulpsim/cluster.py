@@ -18,7 +18,7 @@ from pulpsim import arbitration, layout, tiles
 from pulpsim.stream import Stream, stream
 
 FPU_MAPS = ("static", "dynamic", "private")
-PHASES = 5
+PHASES = 9
 _OLD = "@old"
 # Runs of the earlier series entered through a C function: 11 instructions and a jump more.
 _WRAPPER_INSTRUCTIONS, _WRAPPER_JUMPS = 11, 1
