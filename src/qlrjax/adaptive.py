@@ -72,6 +72,19 @@ def forward(
     Returns:
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
+    pooled, batch_statistics = features(network, latent_layer, params, statistics, latents, limits)
+    return pooled @ params["head"], batch_statistics
+
+
+def features(
+    network: Network,
+    latent_layer: int,
+    params: Params,
+    statistics: Statistics,
+    latents: Float32[Array, "n h w c"],
+    limits: RenormLimits | None = None,
+) -> tuple[Float32[Array, "n features"], Statistics]:
+    """What the head sees, and the batch's statistics; arguments as for `forward`."""
     x = floating.normalise(latents, network) if latent_layer == 0 else latents
     batch_statistics: Statistics = {}
     for layer in network.adaptive(latent_layer)[:-1]:
@@ -85,8 +98,7 @@ def forward(
             y = renormalise(y, batch, running, limits)
         y = y * _row(trained["gamma"]) + _row(trained["beta"])
         x = floating.activate(y, network.activation)
-    features = floating.global_pool(x).reshape(x.shape[0], -1)
-    return features @ params["head"], batch_statistics
+    return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 
 def batch_moments(y: Float32[Array, "n h w c"], epsilon: float) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from qlrjax import evaluate, grow, learner
+from qlrjax import evaluate, grow, learner, newclass
 from qlrjax.extractor import Extractor
 from qlrjax.network import Network
 from qlrjax.session import Record, SessionState
@@ -49,7 +49,7 @@ def learn(
     label: str,
     images: UInt8[np.ndarray, "n h w 3"],
 ) -> Lesson:
-    """One learning event with photos of one class, new or known.
+    """One learning event with photos of one class; a new one is learned as `newclass` says.
 
     Photos count as an event like the stream's, so that admission goes on as in the protocol; but
     `state.position`, the place in the stream, stays where it is.
@@ -62,17 +62,23 @@ def learn(
         label: The class.
         images: At the network's size.
     """
-    if label not in class_names:
+    is_new = label not in class_names
+    if is_new:
         class_names = (*class_names, label)
         state = grow.add_class(state)
     network = grow.with_classes(extractor.network, len(class_names))
-    index = class_names.index(label)
-    event = int(state.learner.event)
-    changed, losses = learner.learn_event(
-        network, settings.latent_layer, settings.protocol, state.learner,
-        jnp.asarray(extractor(images)), np.full(len(images), index, np.int32),
-        event=event, seed=settings.seed,
-    )  # fmt: skip
+    index, layer = class_names.index(label), settings.latent_layer
+    latents, protocol = extractor(images), settings.protocol
+    if is_new:
+        changed, losses = newclass.learn(
+            network, layer, protocol, state.learner, latents, index, settings.seed
+        )
+    else:
+        changed, losses = learner.learn_event(
+            network, layer, protocol, state.learner, jnp.asarray(latents),
+            np.full(len(images), index, np.int32), event=int(state.learner.event),
+            seed=settings.seed,
+        )  # fmt: skip
     latest = max(int(state.position) - 1, 0)
     first_seen = jnp.minimum(state.introduced[index], latest)
     state = dataclasses.replace(
