@@ -60,7 +60,8 @@ def learn(
     head = state.head.weight if cwr else state.training.params["head"]
     old = jnp.concatenate(seen) @ head
     old = jnp.where((state.head.past > 0)[None, :], old, -jnp.inf)
-    column, losses = _fit(jnp.concatenate(seen), old, jnp.asarray(is_new), protocol.weight_decay)
+    decay = jnp.asarray(protocol.weight_decay, jnp.float32)
+    column, losses = _fit(jnp.concatenate(seen), old, jnp.asarray(is_new), decay)
     key: PRNGKeyArray = jax.random.fold_in(jax.random.key(seed), event)
     count = replay.quota(memory.slots, event, len(latents))
     labels = jnp.full((len(latents),), label, jnp.int32)
@@ -98,7 +99,7 @@ def _fit(
     inputs: Float32[Array, "n f"],
     old: Float32[Array, "n classes"],
     is_new: Bool[Array, " n"],
-    decay: float,
+    decay: Float32[Array, ""],
 ) -> tuple[Float32[Array, " f"], Float32[Array, " steps"]]:
     wanted = is_new.astype(jnp.float32)
     rest = jax.nn.logsumexp(old, axis=1)
