@@ -30,7 +30,7 @@ def taught_learner():
 
 def test_only_the_new_column_moves_and_it_is_the_float64_fit():
     network, protocol, state, photos = taught_learner()
-    before = jax.tree.map(np.asarray, state)
+    before = jax.tree.map(jnp.copy, state)
     real = [np.asarray(photos, np.float32) * np.float32(4.0 / 255)]
     real.append(np.asarray(replay.read(state.memory, jnp.arange(9, dtype=jnp.int32))))
     inputs = [
@@ -60,7 +60,7 @@ def test_only_the_new_column_moves_and_it_is_the_float64_fit():
 def float64_fit(features, old_columns, photos, protocol):
     """300 steps of gradient descent with momentum 0.9 and rate 5e-3 on the new column."""
     is_new = np.arange(len(features)) < photos
-    rest = np.log(np.exp(features @ old_columns.astype(np.float64)).sum(axis=1))
+    rest = np.log(np.exp(features @ np.asarray(old_columns, np.float64)).sum(axis=1))
     column = np.zeros(features.shape[1])
     momentum = np.zeros_like(column)
     for _ in range(300):
