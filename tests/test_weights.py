@@ -121,3 +121,87 @@ def test_a_damaged_asset_is_noticed(monkeypatch):
     monkeypatch.setattr(weights, "ASSET_SHA256", "0" * 64)
     with pytest.raises(weights.WeightsError, match="install qlrjax again"):
         weights.load_builtin()
+
+
+def flat(parameters):
+    return {
+        f"{name}:{key}": value for name, own in parameters.items() for key, value in own.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("tensor", "value", "message"),
+    [
+        ("conv1:weight", np.float32(1), r"conv1:weight has shape \[\]"),
+        ("conv1:weight", np.zeros((3, 3, 3, 0), np.float32), r"shape \[3, 3, 3, 0\]"),
+        ("conv1:gamma", np.ones(8, np.complex64), "conv1:gamma holds complex64"),
+        ("conv1:mean", np.full(8, 1e300), "conv1:mean holds NaN or infinity"),
+        ("conv1:mean", np.array([{}], object), "not a readable .npz"),
+    ],
+)
+def test_npz_of_other_kinds_of_tensors_is_refused(tmp_path, tensor, value, message):
+    arrays = flat(weights.random(mobilenet_v1(0.25, 32), 0)) | {tensor: value}
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(weights.WeightsError, match=message):
+        weights.load(str(tmp_path / "w.npz"), 10, 32)
+
+
+def test_flipped_bytes_of_an_npz_are_refused_or_harmless(tmp_path):
+    path = tmp_path / "w.npz"
+    parameters = weights.random(mobilenet_v1(0.25, 32), 0)
+    np.savez_compressed(path, **flat(parameters))
+    data, generator = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        damaged[generator.integers(len(data))] ^= int(generator.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            _, loaded = weights.load(str(path), 10, 32)
+        except weights.WeightsError:
+            refused += 1
+            continue
+        for name, value in flat(parameters).items():  # time stamps and the like
+            np.testing.assert_array_equal(flat(loaded)[name], value)
+    assert refused > 80
+
+
+def test_an_npy_named_npz_is_refused(tmp_path):
+    with (tmp_path / "w.npz").open("wb") as file:
+        np.save(file, np.zeros(3, np.float32))
+    with pytest.raises(weights.WeightsError, match="not a readable"):
+        weights.load(str(tmp_path / "w.npz"), 10, 32)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        ("conv_pw_3/conv_pw_3/kernel:0", (3, 3, 32, 32)),
+        ("conv_pw_3/conv_pw_3/kernel:0", (1024,)),
+        ("conv_dw_3/conv_dw_3/depthwise_kernel:0", (3, 3, 32, 2)),
+        ("conv1/conv1/kernel:0", ()),
+    ],
+)
+def test_keras_kernels_of_another_shape_are_refused(tmp_path, tensor, shape):
+    path = tmp_path / "k.h5"
+    keras_file(path, without=(tensor,))
+    with h5py.File(path, "r+") as file:
+        file[tensor] = np.ones(shape, np.float32)
+    with pytest.raises(weights.WeightsError, match=r"has shape \["):
+        weights.load(str(path), 50, 128)
+
+
+def test_damaged_structure_of_hdf5_is_refused(tmp_path):
+    path = tmp_path / "k.h5"
+    keras_file(path)
+    data, generator = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):  # HDF5 has no checksum of the values; its structure comes first
+        damaged = bytearray(data)
+        damaged[generator.integers(20000)] ^= int(generator.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            weights.load(str(path), 50, 128)
+        except weights.WeightsError:
+            refused += 1
+    assert refused > 0

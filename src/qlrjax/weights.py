@@ -8,7 +8,9 @@ for depthwise and (Cin, Cout) for pointwise layers.
 import hashlib
 import importlib.resources
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ _RANDOM = re.compile(r"random:(\d+)(?::(\d*\.?\d+))?")
 _KERAS_BATCH_NORM = {
     "gamma": "gamma", "beta": "beta", "mean": "moving_mean", "variance": "moving_variance",
 }  # fmt: skip
+# Whatever a reader may raise on damaged bytes, wherever the damage lies.
+_DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, struct.error,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class WeightsError(ValueError):
@@ -53,7 +60,13 @@ def load(name: str, classes: int, resolution: int | tuple[int, int]) -> tuple[Ne
         return network, random(network, int(match[1]))
     else:
         parameters = load_file(Path(name))
-    width = parameters["conv1"]["weight"].shape[-1] / 32
+    shape = parameters["conv1"]["weight"].shape
+    if len(shape) != 4 or shape[-1] < 1:
+        raise WeightsError(
+            f"{name}: tensor conv1:weight has shape {list(shape)}, a MobileNet-V1 takes "
+            "[3, 3, 3, channels]"
+        )
+    width = shape[-1] / 32
     network = mobilenet_v1(width, resolution, classes)
     check(network, parameters, name)
     return network, parameters
@@ -144,8 +157,8 @@ def _read_npz(path: Path) -> Parameters:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 layer, _, key = name.rpartition(":")
-                parameters.setdefault(layer, {})[key] = archive[name].astype(np.float32)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                parameters.setdefault(layer, {})[key] = _float32(archive[name], name)
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is not a readable .npz of weights: {error}") from error
     if "weight" not in parameters.get("conv1", {}):
         raise WeightsError(f"{path} has no tensor conv1:weight; it is not a MobileNet-V1")
@@ -164,17 +177,40 @@ def _read_keras(path: Path) -> Parameters:
     try:
         with h5py.File(path, "r") as file:
             tensors = _keras_tensors(file)
-    except OSError as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is not a readable HDF5 file: {error}") from error
     for layer in template.layers[:-1]:
         name, kernel = _keras_names(layer)
-        raw = _keras_tensor(tensors, name, kernel, path)
-        weight = raw[..., 0] if layer.kind == "depthwise" else raw
-        own = {"weight": weight[0, 0] if layer.kind == "pointwise" else weight}
+        own = {"weight": _keras_kernel(layer, _keras_tensor(tensors, name, kernel, path), path)}
         for key, keras_key in _KERAS_BATCH_NORM.items():
             own[key] = _keras_tensor(tensors, f"{name}_bn", keras_key, path)
         parameters[layer.name] = own
     return parameters
+
+
+def _keras_kernel(layer: Layer, raw: np.ndarray, path: Path) -> np.ndarray:
+    """Keras' four axes as ours; a larger kernel or multiplier would lose weights unseen."""
+    match layer.kind:
+        case "depthwise":
+            fits, wanted = raw.ndim == 4 and raw.shape[3] == 1, "[3, 3, channels, 1]"
+        case "pointwise":
+            fits, wanted = raw.ndim == 4 and raw.shape[:2] == (1, 1), "[1, 1, in, out]"
+        case _:
+            return raw
+    if not fits:
+        name, kernel = _keras_names(layer)
+        raise WeightsError(
+            f"{path}: tensor {name}/{kernel} has shape {list(raw.shape)}, Keras' MobileNet-V1 "
+            f"has {wanted}"
+        )
+    return raw[..., 0] if layer.kind == "depthwise" else raw[0, 0]
+
+
+def _float32(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind != "f":
+        raise ValueError(f"{name} holds {array.dtype}, not floats")
+    with np.errstate(over="ignore"):  # becomes infinity, which `check` names
+        return array.astype(np.float32)
 
 
 def _keras_names(layer: Layer) -> tuple[str, str]:
@@ -196,9 +232,9 @@ def _keras_tensors(file: Any) -> dict[tuple[str, str], np.ndarray]:
     def visit(path: str, node: Any) -> None:
         if hasattr(node, "shape"):
             parts = path.split("/")
-            found[parts[0] if len(parts) < 3 else parts[-2], parts[-1].split(":")[0]] = np.asarray(
-                node, np.float32
-            )
+            key = (parts[0] if len(parts) < 3 else parts[-2], parts[-1].split(":")[0])
+            if node.dtype.kind == "f":
+                found[key] = _float32(np.asarray(node), path)
 
     file.visititems(visit)
     return found
