@@ -27,7 +27,7 @@ PRESETS: dict[str, Settings] = {
 """What each is:
 
 default: latent replay at the linear layer, learning rates for short streams of few images.
-ar1star-free: ar1-pytorch to the letter (its latent layer 19 is 20 here); "free" of Synaptic
+ar1star-free: ar1-pytorch but for README's Limits (its layer 19 is 20 here); "free" of Synaptic
     Intelligence, which that code leaves off.
 ar1star: the same with Synaptic Intelligence; its strength is ours, not the paper's.
 cwrstar: no replay, a consolidated head over frozen layers.

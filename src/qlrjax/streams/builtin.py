@@ -98,7 +98,7 @@ def _limit(images: ImageSource, train: int, test: int) -> np.ndarray:
     """True for the images to keep: the first of every class, spread over its sessions."""
     is_test = images.sessions == TEST_SESSION
     count = int(images.frames[~is_test].max()) + 1
-    # Every k-th frame, so that a smaller set still has all sessions.
+    # Every k-th frame, so that a smaller set spreads over the sessions.
     chosen = np.unique(np.arange(train) * count // train) if train else np.arange(count)
     keep_train = ~is_test & np.isin(images.frames, chosen)
     return keep_train | (is_test & (images.frames < (test or count)))
