@@ -20,6 +20,10 @@ from qlrjax.network import mobilenet_v1
 
 SLOTS, SIZE, ROWS, CLASSES = 13, 6, 18, 7
 SEED = 11
+# Weights for which no input of a ReLU comes within rounding of its corner. Number 4 has one: its
+# mask differs between float32 and float64, and with it a whole entry of the momentum (3e-2), while
+# parameters still agree to 2e-5.
+WEIGHTS = 6
 # Images of every event, the same number of them: two new classes, an old and a new, an old one.
 EVENTS = ((ROWS, (0, 3)), (10, (3, 5)), (11, (0,)))
 PROTOCOL = learner.Protocol(
@@ -79,7 +83,7 @@ def test_whole_events(latent_layer, bits, activation, drop, rate):
     protocol = dataclasses.replace(
         PROTOCOL, drop_remainder=drop, first_learning_rate=rate, learning_rate=rate / 2
     )
-    params, statistics = adaptive.init(network, weights.random(network, 3), latent_layer)
+    params, statistics = adaptive.init(network, weights.random(network, WEIGHTS), latent_layer)
     mine = oracle.start(params, statistics, network.latent_elements(latent_layer))
     memory = replay.init(SLOTS, network.latent_shape(latent_layer), bits, latent_max)
     state = learner.init(network, latent_layer, protocol, params, statistics, memory)
