@@ -4,8 +4,8 @@ make bench
 
 The first peer is the same step with products of whole images and XLA's own gradients of the
 depthwise layers, which is what `floating` would be without care. The second is PyTorch's, where
-torch is installed (it is none of the project's packages): forward, backward and SGD with plain batch
-norm in place of batch renorm, which is a little less work. Read the ratios.
+torch is installed (it is none of the project's packages): forward, backward and SGD with batch norm
+in place of batch renorm, which is a little less work. Read the ratios.
 """
 
 import jax
