@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from qlrjax import interrupt, report, run, runfolder
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
 

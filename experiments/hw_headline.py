@@ -13,32 +13,18 @@ Minutes on 2 cores: 1.
 Verified: yes, see the README.
 """
 
-import argparse
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
+import hw_options
 from pulpsim import event, figures, headline, platform
 from pulpsim.energy import lifetime_hours
 from pulpsim.setting import EventSetting
 
-from qlrjax.network import mobilenet_v1
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--statistics", choices=("running", "minibatch"), default="running")
-    parser.add_argument("--samples-per-pass", type=int, default=1)
-    parser.add_argument("--latent-layers", type=int, nargs="+", default=list(range(20, 28)))
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    network = mobilenet_v1()
-    settings = [
-        EventSetting(network, layer, statistics=arguments.statistics,
-                     samples_per_pass=arguments.samples_per_pass)
-        for layer in arguments.latent_layers
-    ]  # fmt: skip
+    settings, out = hw_options.parse(__doc__, range(20, 28))
     chip, baseline = platform.load("vega"), platform.load("stm32l4")
     figure = headline.headline(settings, chip, baseline)
     rows = headline.sensitivity(settings, chip, baseline)
@@ -52,9 +38,9 @@ def main() -> None:
     )
     print(f"lifetime with the frozen stage at 8 MAC/cycle: {slower:.0f} h")
     picture = draw(values, rows)
-    figures.save(arguments.out, "headline", rows, picture, headline=values,
+    figures.save(out, "headline", rows, picture, headline=values,
                  published=headline.PUBLISHED, lifetime_h_at_8_mac_per_cycle=slower)  # fmt: skip
-    print(json.dumps({"out": str(arguments.out)}))
+    print(json.dumps({"out": str(out)}))
 
 
 def slow_frozen(setting: EventSetting, chip: platform.Platform, macs_per_cycle: float) -> float:

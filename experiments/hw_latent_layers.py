@@ -13,43 +13,30 @@ Minutes on 2 cores: 0.2.
 Verified: yes, see the README.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
+import hw_options
 import numpy as np
 from pulpsim import event, figures, memory, platform, tables
 from pulpsim.event import EventCost
 from pulpsim.setting import EventSetting
-
-from qlrjax.network import mobilenet_v1
 
 PARTS = ("frozen", "replay read", "forward", "normalise", "norm sums", "norm gradient",
          "weight gradient", "input gradient", "update")  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--statistics", choices=("running", "minibatch"), default="running")
-    parser.add_argument("--samples-per-pass", type=int, default=1)
-    parser.add_argument("--latent-layers", type=int, nargs="+", default=list(range(19, 28)))
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    network = mobilenet_v1()
-    settings = [
-        EventSetting(network, layer, statistics=arguments.statistics,
-                     samples_per_pass=arguments.samples_per_pass)
-        for layer in arguments.latent_layers
-    ]  # fmt: skip
+    settings, out = hw_options.parse(__doc__, range(19, 28))
+    layers = [setting.latent_layer for setting in settings]
     chips = [platform.load(name) for name in ("vega", "stm32l4")]
     results = [event.event_costs(settings, chip) for chip in chips]
     rows = [tables.summary(result, 1.0) for chip in results for result in chip]
     paths = (*tables.TIME_PATHS, *tables.ENERGY_PATHS)
     notes = [note for chip in chips for note in tables.unproven(chip, *paths)]
-    figures.save(arguments.out, "latent_layers", rows, draw(results, arguments.latent_layers),
+    figures.save(out, "latent_layers", rows, draw(results, layers),
                  unproven=notes)  # fmt: skip
-    table = memory_rows(network, arguments.latent_layers, chips[0])
-    figures.save(arguments.out, "memory", table, draw_memory(table, arguments.latent_layers))
+    table = memory_rows(settings[0].network, layers, chips[0])
+    figures.save(out, "memory", table, draw_memory(table, layers))
     for ours, theirs in zip(*results, strict=True):
         print(f"l = {ours.setting.latent_layer}: {ours.seconds:8.4g} s {ours.joules:8.4g} J, "
               f"STM32L4 {theirs.seconds:8.4g} s {theirs.joules:8.4g} J, "

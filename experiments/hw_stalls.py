@@ -13,11 +13,12 @@ Verified: tests/test_hw_contention.py simulates rows of it again.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from pulpsim import cluster, contention
 from pulpsim.platform import FpuMap
+
+from qlrjax.runfolder import write_atomic
 
 CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
     (2, "private"), (4, "private"), (8, "private"), (8, "static"), (8, "dynamic"),
@@ -34,9 +35,7 @@ def main() -> None:
         rates[f"{cores} {fpu}"] = {name: round(rate, 5) for name, rate in found.items()}
         print(f"{cores} cores, {fpu}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
     text = json.dumps({"tiles": cluster.REFERENCE_TILES, "rates": rates}, indent=1)
-    temporary = out.with_name(out.name + ".part")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, out)
+    write_atomic(out, text + "\n")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ An event makes one pass instead of four: passes are a loop and take no memory.
 import argparse
 import json
 import multiprocessing
-import os
 import resource
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from qlrjax import learner, session
+from qlrjax import runfolder, session
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
 from qlrjax.streams.open import StreamSettings
@@ -51,7 +50,7 @@ def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
     settings = Settings(
         latent_layer=latent_layer, replays=replays, bits=8, calibration_images=256,
         stream=StreamSettings(data="generated"),
-        protocol=learner.Protocol(first_epochs=1, epochs=1),
+        protocol=Protocol(first_epochs=1, epochs=1),
     )  # fmt: skip
     work = session.prepare(settings)
     peaks["prepared_mb"] = _peak_mb()
@@ -83,9 +82,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         peaks = pool.apply(measure, (arguments.events, arguments.replays, arguments.latent_layer))
     peaks["limit_mb"] = LIMIT_MB
-    with tempfile.NamedTemporaryFile("w", dir=arguments.out.parent, delete=False) as file:
-        file.write(json.dumps(peaks, indent=2) + "\n")
-    os.replace(file.name, arguments.out)
+    runfolder.write_atomic(arguments.out, json.dumps(peaks, indent=2) + "\n")
     verdict = "below" if peaks["peak_mb"] < LIMIT_MB else "NOT below"
     print(f"peak {peaks['peak_mb']:.0f} MB, {verdict} {LIMIT_MB:.0f} MB")
 

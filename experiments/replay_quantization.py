@@ -30,7 +30,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from qlrjax import report, runfolder, session
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
 COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",

@@ -9,8 +9,8 @@ the arbiters, unknown in the measurement, is taken as the median of several simu
 
 import argparse
 import csv
+import io
 import json
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from pulpsim import cluster
+
+from qlrjax.runfolder import write_atomic
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
 EXACT = ("instr", "ld_stall", "taken_branches", "jumps")
@@ -160,14 +162,13 @@ def main() -> None:
     others = same_loops(options.other)
     summary["same_loops"] = others
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "rows.csv.tmp").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
-    os.replace(options.out / "rows.csv.tmp", options.out / "rows.csv")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_atomic(options.out / "rows.csv", table.getvalue())
     text = json.dumps(summary, indent=2)
-    (options.out / "summary.json.tmp").write_text(text + "\n")
-    os.replace(options.out / "summary.json.tmp", options.out / "summary.json")
+    write_atomic(options.out / "summary.json", text + "\n")
     draw(lines, options.out / "errors.png")
     print(text)
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from qlrjax import adaptive, checkpoint, learner, replay, weights
-from qlrjax.learner import Protocol
 from qlrjax.network import mobilenet_v1
+from qlrjax.protocol import Protocol
 from qlrjax.saver import Saver
 
 LAYER, REPLAYS, BITS, CLASSES, NEW = 19, 1500, 8, 50, 300

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qlrjax import adaptive, floating, learner, replay, weights
+from qlrjax.protocol import Protocol
 
 SIZE, STEPS, CLASSES = 128, 8, 50
 LAYERS = (25, 19)
@@ -28,7 +29,7 @@ def latents_and_labels(shape):
 def event(latent_layer):
     """A function that learns one event of STEPS mini-batches."""
     network, parameters = weights.load("builtin", CLASSES, 128)
-    protocol = learner.Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS)
+    protocol = Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS)
     latents, labels = latents_and_labels(network.latent_shape(latent_layer))
     on_device = jnp.asarray(latents)
 

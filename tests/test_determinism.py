@@ -22,7 +22,7 @@ import jax, numpy as np
 from qlrjax import session
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 
 settings = Settings(
     latent_layer=26, replays=30, bits=7, weights="random:5:0.25", resolution=32, seed=3,

@@ -12,9 +12,10 @@ import oracle
 import oracle_float
 import pytest
 
-from qlrjax import adaptive, learner, quantize, replay
+from qlrjax import adaptive, quantize, replay
 from qlrjax.export import c_layout, c_sizes, c_source, c_text
 from qlrjax.network import mobilenet_v1
+from qlrjax.protocol import Protocol, optimizer
 
 COMPILER = shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler named cc")
@@ -120,7 +121,7 @@ class Case:
             return adaptive.cross_entropy(logits, jnp.asarray(self.labels), ones), moments
 
         (loss, moments), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(self.params)
-        rule = learner.optimizer(learner.Protocol(weight_decay=STEP.weight_decay))
+        rule = optimizer(Protocol(weight_decay=STEP.weight_decay))
         updates, _ = rule.update(gradients, rule.init(self.params), self.params)
         rate = jnp.float32(STEP.renorm_momentum)
         return updates, adaptive.update_statistics(self.statistics, moments, rate), loss

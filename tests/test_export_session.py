@@ -12,7 +12,7 @@ import pytest
 
 from qlrjax import cli, cli_export, deployed, fixedpoint, run
 from qlrjax import settings as settings_file
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams import builtin
 from qlrjax.streams.open import StreamSettings

@@ -18,6 +18,7 @@ from test_export_c import random_parameters
 
 from qlrjax import adaptive, floating, learner, replay
 from qlrjax.network import Layer, Network, mobilenet_v1
+from qlrjax.protocol import Protocol
 
 LIMITS = (1.25, 0.5)
 BATCH = 5
@@ -212,7 +213,7 @@ def one_batch_event(network: Network, latent_layer, protocol, params, statistics
 def test_one_full_step_of_the_learner(latent_layer):
     """An event of one mini-batch and two epochs: two SGD steps with momentum, renorm schedule."""
     network, params, statistics, latents, labels = session(latent_layer)
-    protocol = learner.Protocol(
+    protocol = Protocol(
         minibatch=BATCH, first_epochs=2, first_learning_rate=0.05, weight_decay=1e-3,
         renorm_step=0.01, first_renorm_momentum=0.1, classifier="plain",
     )  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qlrjax import adaptive, learner, presets, replay, weights
-from qlrjax.learner import Protocol
 from qlrjax.network import mobilenet_v1
+from qlrjax.protocol import Protocol, rates_at, renorm_limits
 
 CUT, CLASSES = 25, 4
 BASE = Protocol(minibatch=6, first_epochs=2, epochs=2, first_learning_rate=0.01, learning_rate=0.01)
@@ -110,29 +110,27 @@ def test_a_seed_decides_everything():
 def test_the_published_renorm_schedule():
     """5.248e-3 a mini-batch of 128: r_max is full after 48 of them and d_max after 96."""
     protocol = presets.preset("ar1star-free").protocol
-    first = learner.rates(protocol, 0)
+    first = rates_at(protocol, 0)
     at = {
-        step: learner.renorm_limits(protocol, first, jnp.asarray(step, jnp.int32), 128)
+        step: renorm_limits(protocol, first, jnp.asarray(step, jnp.int32), 128)
         for step in (0, 1, 47, 48, 95, 96)
     }
     assert (float(at[0].r_max), float(at[0].d_max)) == (1.0, 0.0)
     assert float(at[1].d_max) == pytest.approx(5.248e-3)
     assert float(at[47].r_max) < 1.25 == float(at[48].r_max)
     assert float(at[95].d_max) < 0.5 == float(at[96].d_max)
-    later = learner.renorm_limits(
-        protocol, learner.rates(protocol, 1), jnp.asarray(0, jnp.int32), 128
-    )
+    later = renorm_limits(protocol, rates_at(protocol, 1), jnp.asarray(0, jnp.int32), 128)
     assert (float(later.r_max), float(later.d_max)) == (1.25, 0.5)
 
 
 def test_the_published_rates():
     protocol = presets.preset("ar1star-free").protocol
-    first, later = learner.rates(protocol, 0), learner.rates(protocol, 1)
+    first, later = rates_at(protocol, 0), rates_at(protocol, 1)
     assert float(first.learning_rate) == pytest.approx(1e-3)
     assert float(first.renorm_momentum) == pytest.approx(0.01)
     assert float(later.learning_rate) == pytest.approx(5e-5)
     assert float(later.renorm_momentum) == pytest.approx(5e-5)
-    assert same(later, learner.rates(protocol, 390))
+    assert same(later, rates_at(protocol, 390))
     assert (protocol.minibatch, protocol.first_epochs, protocol.epochs) == (128, 4, 4)
     assert (protocol.momentum, protocol.weight_decay) == (0.9, 5e-4)
     assert (protocol.synaptic_strength, protocol.drop_remainder) == (0.0, True)

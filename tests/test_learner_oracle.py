@@ -17,6 +17,7 @@ import pytest
 
 from qlrjax import adaptive, learner, replay, weights
 from qlrjax.network import mobilenet_v1
+from qlrjax.protocol import Protocol
 
 SLOTS, SIZE, ROWS, CLASSES = 13, 6, 18, 7
 SEED = 11
@@ -26,7 +27,7 @@ SEED = 11
 WEIGHTS = 6
 # Images of every event, the same number of them: two new classes, an old and a new, an old one.
 EVENTS = ((ROWS, (0, 3)), (10, (3, 5)), (11, (0,)))
-PROTOCOL = learner.Protocol(
+PROTOCOL = Protocol(
     minibatch=SIZE, first_epochs=2, epochs=2, momentum=0.9, weight_decay=1e-2,
     first_renorm_momentum=0.1, renorm_momentum=0.02, r_max=1.25, d_max=0.5, renorm_step=0.02,
 )  # fmt: skip

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from qlrjax import adaptive, grow, learner, newclass, replay, weights
-from qlrjax.learner import Protocol
 from qlrjax.network import mobilenet_v1
+from qlrjax.protocol import Protocol
 
 LAYER, CLASSES = 25, 4
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qlrjax import metrics, session
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
 from qlrjax.streams.open import StreamSettings

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qlrjax import replay, session
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
 

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from qlrjax import settings
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
 

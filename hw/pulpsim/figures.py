@@ -3,12 +3,13 @@
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from qlrjax.runfolder import write_atomic
 
 Rows = list[dict[str, Any]]
 
@@ -36,14 +37,8 @@ def save(out: Path, name: str, rows: Rows, picture: Figure, **extra: Any) -> Non
     writer = csv.DictWriter(text, keys, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(out / f"{name}.csv", text.getvalue().encode())
-    _write(out / f"{name}.json", json.dumps({**extra, "rows": rows}, indent=1).encode() + b"\n")
+    write_atomic(out / f"{name}.csv", text.getvalue())
+    write_atomic(out / f"{name}.json", json.dumps({**extra, "rows": rows}, indent=1) + "\n")
     image = io.BytesIO()
     picture.savefig(image, format="png", dpi=110)
-    _write(out / f"{name}.png", image.getvalue())
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_atomic(out / f"{name}.png", image.getvalue())

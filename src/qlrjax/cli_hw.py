@@ -10,27 +10,18 @@ returns the exit code, so that a script can build and run one, too. `--json` and
 only; units are in the keys. Recalled or assumed figures behind a table are named below it.
 """
 
-import csv
 import dataclasses
-import io
 import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from pulpsim import event, platform, tables
-from pulpsim.event import EventCost
 from pulpsim.platform import Platform
 from pulpsim.setting import EventSetting, Statistics
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from qlrjax import cli_hw_show
 from qlrjax.network import mobilenet_v1
-
-Rows = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,16 +140,16 @@ class Event:
         whole = tables.summary(result, self.events_per_hour)
         if self.output.json:
             data = {"summary": whole, self.by + "s": rows, "memory": tables.memory(result),
-                    "unproven": _notes([chip])}  # fmt: skip
+                    "unproven": cli_hw_show.notes([chip])}  # fmt: skip
             print(json.dumps(data, indent=1))
         elif self.output.csv:
-            print(_csv(rows), end="")
+            print(cli_hw_show.csv_text(rows), end="")
         else:
             title = f"One learning event on {chip.name}, latent layer {self.latent_layer}"
-            _show(title, rows)
-            _show("Memory", tables.memory(result))
-            _say(result, whole)
-            _foot([chip])
+            cli_hw_show.show(title, rows)
+            cli_hw_show.show("Memory", tables.memory(result))
+            cli_hw_show.say(result, whole)
+            cli_hw_show.foot([chip])
         return 0
 
 
@@ -266,89 +257,11 @@ def main(words: Sequence[str]) -> int:
     return command.run()
 
 
-def _print(title: str, rows: Rows, output: Output, chips: list[Platform]) -> None:
+def _print(title: str, rows: cli_hw_show.Rows, output: Output, chips: list[Platform]) -> None:
     if output.json:
-        print(json.dumps({"rows": rows, "unproven": _notes(chips)}, indent=1))
+        print(json.dumps({"rows": rows, "unproven": cli_hw_show.notes(chips)}, indent=1))
     elif output.csv:
-        print(_csv(rows), end="")
+        print(cli_hw_show.csv_text(rows), end="")
     else:
-        _show(title, rows)
-        _foot(chips)
-
-
-def _show(title: str, rows: Rows) -> None:
-    table = Table(title=title)
-    for key in rows[0]:
-        number = any(isinstance(row[key], int | float) for row in rows)
-        table.add_column(escape(_header(key)), justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    # A file or a pipe has no width: whole words there, not a guess of 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
-    console.print(table)
-
-
-def _header(key: str) -> str:
-    name, _, unit = key.rpartition("_")
-    known = {"s": "s", "J": "J", "W": "W", "MB": "MB", "bytes": "bytes", "h": "h"}
-    if key in ("MMAC", "us", "cycles", "bytes", "s", "J"):
-        return key
-    if key.endswith("mac_per_cycle"):
-        return key.replace("mac_per_cycle", "MAC/cycle").replace("_", " ")
-    if unit in known:
-        return f"{name.replace('_', ' ')} [{known[unit]}]"
-    return key.replace("_", " ")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return str(value)
-
-
-def _csv(rows: Rows) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _say(result: EventCost, whole: dict[str, Any]) -> None:
-    setting = result.setting
-    print(
-        f"{whole['event_s']:.4g} s, {whole['event_J']:.4g} J, {1000 * whole['power_W']:.3g} mW "
-        f"while busy, {whole['mac_per_cycle']:.3g} MAC/cycle.\n"
-        f"{setting.images} images, {setting.iterations} mini-batches of "
-        f"{setting.new_per_minibatch} new and "
-        f"{setting.samples_per_minibatch - setting.new_per_minibatch} replayed latents."
-    )
-    rate = whole["events_per_hour"]
-    if whole["lifetime_h"] is None:
-        print(f"{rate:g} events an hour are too many: an event takes {whole['event_s']:.4g} s.")
-    else:
-        print(f"{whole['lifetime_h']:.4g} h of battery at {rate:g} events an hour.")
-    print(
-        f"{whole['memory_bytes'] / 1e6:.4g} MB of memory in all"
-        + ("." if whole["fits"] else ": more than the chip has.")
-    )
-
-
-def _notes(chips: list[Platform]) -> list[str]:
-    paths = (*tables.TIME_PATHS, *tables.ENERGY_PATHS, *tables.BATTERY_PATHS)
-    return [note for chip in chips for note in tables.unproven(chip, *paths)]
-
-
-def _foot(chips: list[Platform]) -> None:
-    notes = _notes(chips)
-    if notes:
-        print("Simulated. Rests on values that are not proven:\n  " + "\n  ".join(notes))
-
-
-def write_rows(rows: Rows, path: Path) -> None:
-    """Writes rows as CSV, in one step."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_text(_csv(rows), encoding="utf-8")
-    temporary.replace(path)
+        cli_hw_show.show(title, rows)
+        cli_hw_show.foot(chips)

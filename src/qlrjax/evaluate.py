@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float32, Int
 
 from qlrjax import adaptive, learner, replay
-from qlrjax.learner import LearnerState, Protocol
+from qlrjax.learner import LearnerState
 from qlrjax.network import Network
+from qlrjax.protocol import Protocol
 
 _BATCH = 128
 

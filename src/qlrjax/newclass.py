@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, PRNGKeyArray
 
 from qlrjax import adaptive, replay
-from qlrjax.learner import LearnerState, Protocol, consolidates
+from qlrjax.learner import LearnerState
 from qlrjax.network import Network
+from qlrjax.protocol import Protocol, consolidates
 
 _STEPS, _RATE, _MOMENTUM = 300, 5e-3, 0.9
 
@@ -56,7 +57,7 @@ def learn(
     batches += [replay.read(memory, filled[i : i + 128]) for i in range(0, len(filled), 128)]
     seen = [_features(network, latent_layer, state, batch) for batch in batches]
     is_new = np.arange(sum(len(part) for part in seen)) < len(latents)
-    cwr = consolidates(protocol, memory)
+    cwr = consolidates(protocol, memory.slots)
     head = state.head.weight if cwr else state.training.params["head"]
     old = jnp.concatenate(seen) @ head
     old = jnp.where((state.head.past > 0)[None, :], old, -jnp.inf)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
 

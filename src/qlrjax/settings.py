@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from qlrjax import replay
-from qlrjax.learner import Protocol
+from qlrjax.protocol import Protocol
 from qlrjax.streams.open import StreamSettings
 
 

@@ -14,7 +14,7 @@ from qlrjax.replay import ReplayMemory
 
 @dataclasses.dataclass(frozen=True)
 class StepSettings:
-    """Settings of the exported training step; see `learner.Protocol` for most of them.
+    """Settings of the exported training step; see `protocol.Protocol` for most of them.
 
     Attributes:
         minibatch: Largest number of latents in a step; the static buffers are made for it.

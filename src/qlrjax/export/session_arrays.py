@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from qlrjax import learner
-from qlrjax.learner import LearnerState, Protocol
+from qlrjax.learner import LearnerState
+from qlrjax.protocol import Protocol
 from qlrjax.quantize import QuantizedStage
 
 

@@ -150,12 +150,12 @@ def stream(
     known = {int(session) for session in images.sessions}
     held_out = test_sessions or tuple(sorted(known & set(TEST_SESSIONS)))
     if scenario is None:
-        pairs = cut.training_pairs(images, held_out)
-        order = nicv2.generate_order(pairs, first_classes, pairs_per_event, seed)
-    else:
-        official = nicv2.official_order(scenario, run)
-        core50_lists.check_complete(_triples(images), images.name)
-        order = tuple(tuple((s, item - 1) for s, item in event) for event in official)
+        return cut.by_nicv2_rule(
+            images, held_out, first_classes, pairs_per_event, seed, reduced_test
+        )
+    official = nicv2.official_order(scenario, run)
+    core50_lists.check_complete(_triples(images), images.name)
+    order = tuple(tuple((s, item - 1) for s, item in event) for event in official)
     return cut.by_sessions(images, held_out, order, reduced_test)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qlrjax.streams import cut, nicv2
+from qlrjax.streams import cut
 from qlrjax.streams.photos import is_photo, natural, read_photo
 from qlrjax.streams.stream import ImageSource, Stream
 
@@ -84,9 +84,7 @@ def stream(
             f"{root} has sessions {known}; the test sessions {sorted(held_out)} must be among "
             "them and leave at least one to learn from"
         )
-    pairs = cut.training_pairs(images, held_out)
-    order = nicv2.generate_order(pairs, first_classes, pairs_per_event, seed)
-    return cut.by_sessions(images, held_out, order)
+    return cut.by_nicv2_rule(images, held_out, first_classes, pairs_per_event, seed)
 
 
 def _list(root: Path, sessions: int) -> list[_Image]:

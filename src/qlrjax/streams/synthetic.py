@@ -6,7 +6,7 @@ import re
 import numpy as np
 from jaxtyping import UInt8
 
-from qlrjax.streams import cut, nicv2
+from qlrjax.streams import cut
 from qlrjax.streams.stream import ImageSource, Stream
 
 _SPEC = re.compile(r"(\d+)x(\d+)x(\d+)")
@@ -57,11 +57,7 @@ def stream(
     """
     classes, sessions, frames = parse(spec)
     images = source(classes, sessions, frames, resolution)
-    held_out = (sessions,)
-    order = nicv2.generate_order(
-        cut.training_pairs(images, held_out), first_classes, pairs_per_event, seed
-    )
-    return cut.by_sessions(images, held_out, order)
+    return cut.by_nicv2_rule(images, (sessions,), first_classes, pairs_per_event, seed)
 
 
 def parse(spec: str) -> tuple[int, int, int]:

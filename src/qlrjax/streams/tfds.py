@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax.streams import cut, nicv2, photos
+from qlrjax.streams import cut, photos
 from qlrjax.streams.stream import ImageSource, Stream
 
 TEST_SESSION = 0
@@ -111,9 +111,7 @@ def stream(
     """
     images, held_out = source(name, resolution, sessions, data_dir)
     held_out = test_sessions or held_out
-    pairs = cut.training_pairs(images, held_out)
-    order = nicv2.generate_order(pairs, first_classes, pairs_per_event, seed)
-    return cut.by_sessions(images, held_out, order)
+    return cut.by_nicv2_rule(images, held_out, first_classes, pairs_per_event, seed)
 
 
 def _find(name: str, data_dir: Path | None) -> Any:
