@@ -37,6 +37,7 @@ COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_pe
                             "minibatch",
            "accuracy_percent", "forgetting_points", "replay_bytes", "seconds")  # fmt: skip
 KEY = COLUMNS[:7]
+GROUP = ("pairs_per_event", "latent_layer", "replays", "head", "minibatch")
 
 
 def parse() -> argparse.Namespace:
@@ -152,66 +153,91 @@ def append(path: Path, cell: dict[str, Any]) -> None:
 
 def summarize(out: Path, cells: list[dict[str, str]]) -> None:
     """Mean and standard deviation over the seeds, as Markdown, JSON and a picture."""
-    groups: dict[tuple[int, int, int, str, int, int], list[float]] = {}
+    by_group: dict[tuple[str, ...], dict[int, dict[int, float]]] = {}
     for cell in cells:
-        layer, replays, bits, pairs = (
-            int(cell[name]) for name in ("latent_layer", "replays", "bits", "pairs_per_event")
-        )
-        key = (pairs, layer, replays, cell["head"], int(cell["minibatch"]), bits)
-        groups.setdefault(key, []).append(float(cell["accuracy_percent"]))
+        group = by_group.setdefault(tuple(cell[name] for name in GROUP), {})
+        seeds = group.setdefault(int(cell["bits"]), {})
+        seeds[int(cell["seed"])] = float(cell["accuracy_percent"])
     rows = [
-        {"pairs_per_event": pairs, "latent_layer": layer, "replays": replays, "head": head,
-         "minibatch": size,
-         "bits": bits, "seeds": len(values), "accuracy_percent_mean": float(np.mean(values)),
-         "accuracy_percent_std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-        for (pairs, layer, replays, head, size, bits), values in sorted(groups.items())
-    ]  # fmt: skip
+        dict(zip(GROUP, map(number, key), strict=True))
+        | {"bits": bits, "seeds": len(seeds)}
+        | spread("accuracy_percent", list(seeds.values()))
+        | spread("loss_points", [group[32][s] - seeds[s] for s in seeds if s in group.get(32, {})])
+        for key, group in sorted(by_group.items(), key=lambda item: tuple(map(number, item[0])))
+        for bits, seeds in sorted(group.items(), reverse=True)
+    ]
     runfolder.write_atomic(out / "table.json", json.dumps(rows, indent=2) + "\n")
     runfolder.write_atomic(out / "table.md", markdown(rows))
     runfolder.write_atomic(out / "accuracy_against_bits.png", picture(rows))
     print(markdown(rows))
 
 
+def number(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def spread(name: str, values: list[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; a loss is paired: float32 minus this width, seed by seed."""
+    several = len(values) > 1
+    return {
+        f"{name}_mean": round(float(np.mean(values)), 3) if values else None,
+        f"{name}_std": round(float(np.std(values, ddof=1)), 3) if several else None,
+    }
+
+
+def grouped(rows: list[dict[str, Any]]) -> list[tuple[tuple, dict[int, dict[str, Any]]]]:
+    """Rows by what they share, each group as {bits: row}."""
+    groups: dict[tuple, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in GROUP), {})[row["bits"]] = row
+    return list(groups.items())
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A row a (pairs, layer, replays), a column a width; accuracy in % on unseen sessions."""
+    """A line a group, a column a width; accuracy in % on unseen sessions, losses in points."""
     widths = sorted({row["bits"] for row in rows}, reverse=True)
     names = ["float32" if bits == 32 else f"{bits} bits" for bits in widths]
-    lines = ["| pairs an event | l | replays | head | mini-batch | seeds | "
-             + " | ".join(names) + " |",
-             "|" + "---|" * (6 + len(widths))]  # fmt: skip
-    key = ("pairs_per_event", "latent_layer", "replays", "head", "minibatch")
-    for group in sorted({tuple(row[name] for name in key) for row in rows}):
-        mine = {row["bits"]: row for row in rows if tuple(row[name] for name in key) == group}
-        texts = [cell_text(mine.get(bits)) for bits in widths]
+    lost = [f"lost at {bits} bits" for bits in widths if bits in (7, 8)]
+    head = ["pairs an event", "l", "replays", "head", "mini-batch", "seeds", *names, *lost]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for key, mine in grouped(rows):
+        texts = [text(mine.get(bits), "accuracy_percent") for bits in widths]
+        texts += [text(mine.get(bits), "loss_points") for bits in widths if bits in (7, 8)]
         seeds = max(row["seeds"] for row in mine.values())
-        lines.append(f"| {' | '.join(map(str, group))} | {seeds} | {' | '.join(texts)} |")
+        lines.append(f"| {' | '.join(map(str, key))} | {seeds} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
-def cell_text(row: dict[str, Any] | None) -> str:
-    if row is None:
+def text(row: dict[str, Any] | None, name: str) -> str:
+    if row is None or row[f"{name}_mean"] is None:
         return "–"
-    std = row["accuracy_percent_std"]
-    spread = "" if std is None else f" ± {std:.2f}"
-    return f"{row['accuracy_percent_mean']:.2f}{spread}"
+    std = row[f"{name}_std"]
+    return f"{row[f'{name}_mean']:.2f}" + ("" if std is None else f" ± {std:.2f}")
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:
-    figure = Figure(figsize=(6.4, 4.2), dpi=130, layout="constrained")
+    """Accuracy against bits; a line a group, side by side so that error bars can be told apart."""
+    figure = Figure(figsize=(7.2, 4.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    widths = sorted({row["bits"] for row in rows})
-    for layer, replays in sorted({(r["latent_layer"], r["replays"]) for r in rows if r["replays"]}):
-        mine = [r for r in rows if (r["latent_layer"], r["replays"]) == (layer, replays)]
+    widths = sorted({row["bits"] for row in rows if row["replays"]})
+    groups = [(dict(zip(GROUP, key, strict=True)), mine) for key, mine in grouped(rows)]
+    groups = [(group, mine) for group, mine in groups if group["replays"]]
+    several = len({group["pairs_per_event"] for group, _ in groups}) > 1
+    for index, (group, mine) in enumerate(groups):
+        label = f"l = {group['latent_layer']}, {group['replays']} replays"
+        if several:
+            label += f", {group['pairs_per_event']} pairs an event"
+        shift = 0.06 * (index - (len(groups) - 1) / 2)
         axis.errorbar(
-            [widths.index(row["bits"]) for row in mine],
-            [row["accuracy_percent_mean"] for row in mine],
-            [row["accuracy_percent_std"] or 0 for row in mine],
-            marker="o", capsize=3, label=f"l = {layer}, {replays} replays",
+            [widths.index(bits) + shift for bits in mine],
+            [row["accuracy_percent_mean"] for row in mine.values()],
+            [row["accuracy_percent_std"] or 0 for row in mine.values()],
+            marker="o", capsize=3, label=label,
         )  # fmt: skip
     axis.set_xticks(range(len(widths)), ["float32" if b == 32 else str(b) for b in widths])
     axis.set(xlabel="bits of a replay", ylabel="final accuracy on unseen sessions (%)")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, fontsize=8)
     axis.grid(axis="y", alpha=0.3)
     return report.png(figure)
 
