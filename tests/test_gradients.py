@@ -9,11 +9,13 @@ amplify FP32 rounding there, and up to 1.5e-4 was seen (test_export_c asserts 1e
 import dataclasses
 import functools
 
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle_float as oracle
 import pytest
+from hypothesis import given, settings
 from test_export_c import random_parameters
 
 from qlrjax import adaptive, floating, learner, replay
@@ -95,6 +97,35 @@ def test_linear_layers_alone(kind):
         )
         for got, wanted in zip(gradients, expected, strict=True):
             close(got, wanted)
+
+
+edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
+
+
+@settings(max_examples=12)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(1, 5), st.integers(1, 3),
+    st.tuples(edges, edges),
+)  # fmt: skip
+def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
+    """Also what no MobileNet has: kernels of even size, strides wider than the kernel."""
+    room = [size + sum(pad) - kernel for size, pad in zip(in_hw, padding, strict=True)]
+    if min(room) < 0:
+        return
+    out_h, out_w = (size // stride + 1 for size in room)
+    layer = Layer(0, "any", "depthwise", 2, 2, in_hw, (out_h, out_w), kernel, stride, padding)
+    random = np.random.default_rng(kernel)
+    weight, x, dy = (
+        random.integers(-9, 10, shape).astype(np.float32)
+        for shape in (layer.weight_shape, (2, *layer.in_shape), (2, *layer.out_shape))
+    )
+    _, pull = jax.vjp(
+        functools.partial(floating.linear_part, layer), *map(jnp.asarray, (weight, x))
+    )
+    for got, wanted in zip(
+        pull(jnp.asarray(dy)), oracle.linear_gradients(layer, weight, x, dy), strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize(
