@@ -17,8 +17,6 @@ from pulpsim.platform import Cluster, FpuMap, Platform, PlatformError
 Numbers = Any
 
 TABLE = Path(__file__).with_name("stalls.json")
-# Designs without programs stall as measured kernels of the same mix of loads and stores do.
-_STAND_INS = {"i2s_dw": "i2_dw", "i4_pool": "e7_gapf", "c0_im2col": "e3_fwd"}
 _UNITS = 4  # of the static and the dynamic map, as in the RTL
 
 
@@ -46,14 +44,14 @@ def stall_rates(cluster: Cluster) -> dict[str, float]:
 
 
 def simulated(cores: int, fpu: FpuMap) -> dict[str, float]:
-    """The same, simulated now, for the kernels that have programs."""
+    """The same, simulated now."""
     from pulpsim import cluster  # needs the simulator, which a look-up does not
 
     return cluster.stalls_per_instruction(cores, fpu)
 
 
 def _complete(rates: dict[str, float]) -> dict[str, float]:
-    return {name: rates.get(_STAND_INS.get(name, name), 0.0) for name in counts.KERNELS}
+    return {name: rates.get(name, 0.0) for name in counts.KERNELS}
 
 
 @functools.cache

@@ -145,17 +145,16 @@ def _integer_pointwise(n: Numbers, k: Numbers, m: Numbers) -> Spent:
     return Spent(instr, taken, 0, _RA)
 
 
-def _integer_depthwise(loads: int) -> Callable[..., Spent]:
+def _integer_depthwise(stride: int) -> Callable[..., Spent]:
     def spent(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
-        stride = loads
         hout, wout = (hin - 3) // stride + 1, (win - 3) // stride + 1
         rest = hout - hout // 3 * 3
-        column = 8 + (8 + loads) * hout + 2 * ((rest + 1) // 2)
+        # A column of inputs is read once, by stride 1 two words of it before the loop, else one.
+        column = 9 - stride + (8 + stride) * hout + 2 * ((rest + 1) // 2)
         # Every byte address of a row occurs: three of four words are misaligned.
-        words = hin * wout if stride == 1 else (2 * hout + 1) * wout
-        misaligned = 0.75 * words if stride == 1 else 0.5 * words
+        misaligned = 0.75 * hin * wout
         taken = n - 1 + n * wout * (1 - rest // 2)
-        return Spent(65 + n * (10 + wout * column), taken, 0, _RA + n * misaligned)
+        return Spent(64 + stride + n * (10 + wout * column), taken, 0, _RA + n * misaligned)
 
     return spent
 
@@ -165,6 +164,12 @@ def _integer_conv(n: Numbers, channels: Numbers, wout: Numbers) -> Spent:
     instr = 61 + n * (8 + pairs * (58 + channels // 4 * 161))
     stalls = n * (8 * pairs + 1) + 16 * pairs * n  # load-use, then misaligned words
     return Spent(instr, n * (pairs - 1) + n - 1, 0, _RA + stalls)
+
+
+def _integer_pool(n: Numbers, hw: Numbers) -> Spent:
+    # Four pixels a word, each used by the instruction behind its load; two loads feed the product.
+    words = hw // 4
+    return Spent(23 + n * (9 + 2 * words), 0, _TAIL, n * (words + 1))
 
 
 def _elements(base: int, per: int, step: int, misaligned: Numbers = 0.0) -> Callable[..., Spent]:
@@ -243,9 +248,9 @@ KERNELS: dict[str, Kernel] = {
         _integer_depthwise(2), "channels", "hin win", work=_taps_stride2, measured=False
     ),
     "i3_conv": _kernel(_integer_conv, "rows", "channels wout", work=lambda h, n, w: 27 * h * n * w),
-    "i4_pool": _kernel(_channels(30, 10, 0.5), "channels", "hw", measured=False),
+    "i4_pool": _kernel(_integer_pool, "channels", "hw", measured=False),
     # Columns of the first convolution, 27 words a pixel, for its FP32 matrix products.
-    "c0_im2col": _kernel(_channels(30, 12, 2), "pixels", "taps", measured=False),
+    "c0_im2col": _kernel(_channels(21, 9, 2), "pixels", "taps", measured=False),
     # Element by element, and per channel.
     "e1_sgd": _kernel(_sgd, "elements", granularity=2),
     "e2_trick": _kernel(_elements(17, 16, 4), "elements", granularity=4),

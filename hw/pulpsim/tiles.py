@@ -165,6 +165,21 @@ def first_convolution(name: str, shape: str) -> Tile:
     )
 
 
+def integer_pool(name: str, shape: str) -> Tile:
+    """Shapes `C32_HW16`: planes of HW bytes to one byte per channel."""
+    c, hw = _sizes(r"C(\d+)_HW(\d+)", "C32_HW16", name, shape)
+    _check(hw % 4 == 0, name, shape, "HW to be a multiple of 4")
+    buffers = {0: c * hw, 2: c, 8: 4 * c, 9: 4 * c}
+    return Tile(c, 1, c * hw, buffers, {4: hw, 5: c, 10: 8})
+
+
+def columns(name: str, shape: str) -> Tile:
+    """Shapes `M16`: M pixels of an output row, from three padded input rows, stride 2."""
+    (m,) = _sizes(r"M(\d+)", "M16", name, shape)
+    row = 3 * (2 * m + 1)
+    return Tile(m, 1, 27 * m, {0: 12 * row, 2: 4 * 27 * m}, {3: row, 4: m})
+
+
 def linear(columns: bool) -> Callable[[str, str], Tile]:
     """Shapes `NxK`: N outputs, K inputs; split by rows, or by columns in fours."""
 
@@ -286,6 +301,8 @@ SHAPES: dict[str, Callable[[str, str], Tile]] = {
     "i2_dw": integer_depthwise(1),
     "i2s_dw": integer_depthwise(2),
     "i3_conv": first_convolution,
+    "i4_pool": integer_pool,
+    "c0_im2col": columns,
     "r_dma": commands,
     "r_fork": commands,
 }

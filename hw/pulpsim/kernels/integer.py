@@ -88,6 +88,16 @@ def first_convolution(
     return (requantize(acc, kappa[None, None], lam[None, None], shift),)
 
 
+def pool(
+    x: UInt8[Array, "c hw"],
+    kappa: Int32[Array, " c"],
+    lam: Int32[Array, " c"],
+    shift: Int[Array, ""],
+) -> tuple[UInt8[Array, " c"]]:
+    """Sum over the pixels, requantized; kappa holds their number."""
+    return (requantize(jnp.sum(x.astype(jnp.int32), axis=1), kappa, lam, shift),)
+
+
 def input_rows(x: UInt8[Array, "hin win 3"]) -> UInt8[Array, "hout 3 win 3"]:
     """The three input rows of every output row of the first convolution."""
     hout = (x.shape[0] - 1) // 2
@@ -108,6 +118,10 @@ def _y_pointwise(tile: Tile) -> tuple[int, ...]:
 
 def _w_depthwise(tile: Tile) -> tuple[int, ...]:
     return tile.items, 12
+
+
+def _pixels(tile: Tile) -> tuple[int, ...]:
+    return tile.items, tile.scalars[4]
 
 
 def _each(tile: Tile) -> tuple[int, ...]:
@@ -151,6 +165,14 @@ KERNELS = (
             measured=stride == 1,
         )
         for name, stride in (("i2_dw", 1), ("i2s_dw", 2))
+    ),
+    Kernel(
+        "i4_pool",
+        (Operand(0, U8, _pixels), Operand(8, S32, _each), Operand(9, S32, _each)),
+        (Operand(2, U8, _each),),
+        pool,
+        {10: S32},
+        measured=False,
     ),
     # The share's own input rows overlap its neighbours'; give them with `input_rows`.
     Kernel(

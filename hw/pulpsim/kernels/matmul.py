@@ -62,6 +62,26 @@ def integer_product(w: Int[Array, "n k"], x: Int[Array, "m k"]) -> tuple[Int[Arr
     return (jnp.matmul(x, w.T, preferred_element_type=jnp.int32),)
 
 
+def columns(patches: Float[Array, "m 3 9"]) -> tuple[Float[Array, "m 27"]]:
+    """A pixel's 27 inputs below each other; the outputs' second axis is split."""
+    return (patches.reshape(patches.shape[0], 27),)
+
+
+def input_patches(x: Float[Array, "3 win 3"]) -> Float[Array, "m 3 9"]:
+    """The three runs of nine words of every second position of three input rows."""
+    m = (x.shape[1] - 1) // 2
+    taps = [x[:, tap : tap + 2 * m - 1 : 2] for tap in range(3)]
+    return jnp.moveaxis(jnp.concatenate(taps, axis=2), 1, 0)
+
+
+def _patches(tile: Tile) -> tuple[int, ...]:
+    return tile.scalars[4], 3, 9
+
+
+def _columns(tile: Tile) -> tuple[int, ...]:
+    return 27, tile.scalars[4]
+
+
 _A, _B, _C = Operand(0, F32, _nk), Operand(1, F32, _km, None), Operand(2, F32, _nm)
 _BT = Operand(1, F32, _mk, None)
 
@@ -78,5 +98,13 @@ KERNELS = (
         (Operand(0, S8, _nk, None), Operand(1, S8, _mk)),
         (Operand(2, S32, _mn),),
         integer_product,
+    ),
+    # A share's input rows overlap its neighbours'; give patches, with `input_patches`.
+    Kernel(
+        "c0_im2col",
+        (Operand(0, F32, _patches),),
+        (Operand(2, F32, _columns, 1),),
+        columns,
+        measured=False,
     ),
 )
