@@ -7,14 +7,13 @@ Command (built-in data, or --data FOLDER --test-sessions 3 7 for photos in scene
     python experiments/ablation.py --latent-layer 25 --out runs/ablation
 
 Expected: without replays the plain head forgets nearly everything; the integer stage costs less
-than a point. The README has the measured table.
-Minutes on 2 cores: about 2 a row at l = 25, seconds at l = 27.
+than a point. One seed: differences below 2 points are noise. results/ablation.csv has the table.
+Minutes on 2 cores: 10 at l = 25, 2 at l = 27.
+Verified: yes, on the built-in data at l = 25 with seed 0.
 """
 
 import argparse
-import csv
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +77,10 @@ def main() -> int:
             outcome = run.run(chosen, arguments.out / f"{index:02d}", stop=stop)
             if not outcome.finished:
                 return stop.exit_code
-            summary = outcome.curve(name).summary()
-            rows.append({"variant": name} | dataclasses.asdict(summary))
-            print(f"{name:36s} {summary.accuracy:6.2f} %", flush=True)
-    runfolder.write_atomic(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
-    with (arguments.out / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            row = {"variant": name} | report.summary_values(outcome.curve(name))
+            rows.append(row)
+            print(f"{name:36s} {row['accuracy_percent']:6.2f} %", flush=True)
+    report.write_table(arguments.out, rows)
     runfolder.write_atomic(arguments.out / "ablation.png", picture(rows))
     return 0
 
@@ -95,7 +90,7 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     names = [row["variant"] for row in rows]
-    bars = axis.barh(names, [row["accuracy"] for row in rows], color="#1b6ca8")
+    bars = axis.barh(names, [row["accuracy_percent"] for row in rows], color="#1b6ca8")
     axis.bar_label(bars, fmt="%.1f", padding=3)
     axis.invert_yaxis()
     axis.set(xlabel="final accuracy (%)", xlim=(0, 100))

@@ -17,7 +17,6 @@ generated images (tests/test_nicv2_whole_run.py).
 """
 
 import argparse
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -72,13 +71,9 @@ def main() -> int:
                     curves.append(curve)
                     rows.append(
                         {"latent_layer": layer, "replays": replays, "bits": bits}
-                        | dataclasses.asdict(curve.summary())
+                        | report.summary_values(curve)
                     )
-    runfolder.write_atomic(arguments.out / "table.json", json.dumps(rows, indent=2) + "\n")
-    with (arguments.out / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    report.write_table(arguments.out, rows)
     runfolder.write_atomic(arguments.out / "report.png", report.picture(curves[:4]))
     return 0
 

@@ -118,8 +118,8 @@ def fidelity_csv(rows: Sequence[Fidelity]) -> str:
     return "\n".join(["layer,cosine,snr_db", *lines]) + "\n"
 
 
-def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
-    """Metrics with their units in the names, and what else is known of the run."""
+def summary_values(curve: Curve) -> dict[str, float]:
+    """Metrics with their units in the names, to three decimals: an image in 100,000 counts."""
     summary = curve.summary()
     values = {
         "accuracy_percent": summary.accuracy,
@@ -128,7 +128,22 @@ def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
         "forgetting_points": summary.forgetting,
         "backward_transfer_points": summary.backward_transfer,
     }
-    return json.dumps({**values, **extra}, indent=2) + "\n"
+    return {name: round(value, 3) for name, value in values.items()}
+
+
+def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
+    """`summary_values` and what else is known of the run."""
+    return json.dumps({**summary_values(curve), **extra}, indent=2) + "\n"
+
+
+def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes table.csv and table.json; all rows have the first one's keys, units among them."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    runfolder.write_atomic(folder / "table.csv", text.getvalue())
+    runfolder.write_atomic(folder / "table.json", json.dumps(rows, indent=2) + "\n")
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
