@@ -61,7 +61,7 @@ def test_without_hand_gradients(benchmark, latent_layer, monkeypatch):
             return x @ weight
         taps = floating._taps(layer, x)
         rows = weight.reshape(len(taps), layer.out_channels)
-        return sum(tap * row for tap, row in zip(taps, rows, strict=True))
+        return sum(tap * row[None, None, None] for tap, row in zip(taps, rows, strict=True))
 
     monkeypatch.setattr(floating, "linear_part", linear_part)
     benchmark.group = f"{STEPS} mini-batches of {SIZE}, l = {latent_layer}"

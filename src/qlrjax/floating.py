@@ -3,7 +3,7 @@
 Depthwise layers are nine shifted multiply-adds and the first convolution is a hand im2col and one
 dot product: grouped convolutions are 30 to 50 times slower on CPU, and worse inside `lax.scan`.
 Products are of matrices, never of images, which XLA would transpose for the weight gradient;
-that and `_depthwise`'s own gradient take a quarter to a third off a training step (`make bench`).
+that and `_depthwise`'s own gradient take 15 to 33 % off a training step (`make bench`).
 """
 
 import functools
