@@ -53,14 +53,15 @@ def main() -> int:
     groups = [names[i : i + arguments.unseen] for i in range(0, len(names), arguments.unseen)]
     rows = []
     with interrupt.catch() as stop:
-        control = run.run(settings(arguments, arguments.data, 10), arguments.out / "all", stop=stop)
+        chosen = settings(arguments, arguments.data, len(names))
+        control = run.run(chosen, arguments.out / "all", stop=stop)
         if not control.finished:
             return stop.exit_code
         streamed = dict(zip(names, 100 * np.asarray(control.state.accuracy)[-1], strict=True))
         for unseen in groups[: arguments.groups]:
             folder = arguments.out / f"without-{unseen[0]}"
             known = link_others(arguments.data, folder / "photos", unseen)
-            chosen = settings(arguments, known, 9)
+            chosen = settings(arguments, known, len(names) - len(unseen))
             outcome = run.run(chosen, folder / "run", stop=stop)
             if not outcome.finished:
                 return stop.exit_code
@@ -73,11 +74,12 @@ def main() -> int:
     return 0
 
 
-def settings(arguments: argparse.Namespace, data: Path, first_classes: int) -> Settings:
+def settings(arguments: argparse.Namespace, data: Path, classes: int) -> Settings:
+    """Five pairs an event; a fifth of the classes in the first event, 10 of 50."""
     return Settings(
         latent_layer=arguments.latent_layer, evaluate_every=1000,
         stream=StreamSettings(
-            data=f"folder:{data}", first_classes=first_classes, pairs_per_event=5,
+            data=f"folder:{data}", first_classes=max(classes // 5, 1), pairs_per_event=5,
             test_sessions=tuple(arguments.test_sessions),
         ),
     )  # fmt: skip
