@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import interrupt, report, run, runfolder
+from qlrjax import cli, interrupt, report, run, runfolder
 from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
@@ -99,4 +99,4 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.answer("ablation", main))

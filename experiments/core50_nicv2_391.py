@@ -21,7 +21,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from qlrjax import interrupt, presets, report, run, runfolder
+from qlrjax import cli, interrupt, presets, report, run, runfolder
 from qlrjax.cli_run import name_of
 from qlrjax.settings import Settings, StreamSettings
 
@@ -79,4 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.answer("core50_nicv2_391", main))

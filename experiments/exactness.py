@@ -36,7 +36,7 @@ import onnxruntime
 import oracle  # pyright: ignore[reportMissingImports]
 import oracle_float  # pyright: ignore[reportMissingImports]
 
-from qlrjax import adaptive, fixedpoint, frozen, quantize, replay, weights
+from qlrjax import adaptive, cli, fixedpoint, frozen, quantize, replay, weights
 from qlrjax.export import c_source, onnx_exact, onnx_qdq
 from qlrjax.network import Network, mobilenet_v1
 from qlrjax.quantize import QuantizedStage
@@ -383,4 +383,4 @@ def write(rows: list[Row], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("exactness", main))

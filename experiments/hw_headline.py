@@ -22,6 +22,8 @@ from pulpsim import event, figures, headline, platform
 from pulpsim.energy import lifetime_hours
 from pulpsim.setting import EventSetting
 
+from qlrjax import cli
+
 
 def main() -> None:
     settings, out = hw_options.parse(__doc__, range(20, 28))
@@ -77,4 +79,4 @@ def draw(values: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_headline", main))

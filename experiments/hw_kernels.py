@@ -23,6 +23,7 @@ from pulpsim.layers import Places
 from pulpsim.machine import machine
 from pulpsim.sweep import Variant
 
+from qlrjax import cli
 from qlrjax.network import mobilenet_v1
 
 LAYERS = ((20, "pointwise 512-512, 8x8"), (21, "depthwise 512, 8x8"),
@@ -104,4 +105,4 @@ def draw(rows: list[dict[str, Any]]) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_kernels", main))

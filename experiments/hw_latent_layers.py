@@ -21,6 +21,8 @@ from pulpsim import event, figures, memory, platform, tables
 from pulpsim.event import EventCost
 from pulpsim.setting import EventSetting
 
+from qlrjax import cli
+
 PARTS = ("frozen", "replay read", "forward", "normalise", "norm sums", "norm gradient",
          "weight gradient", "input gradient", "update")  # fmt: skip
 
@@ -133,4 +135,4 @@ def draw_memory(rows: list[dict[str, Any]], layers: list[int]) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_latent_layers", main))

@@ -21,6 +21,7 @@ import numpy as np
 from pulpsim import event, figures, platform, tables
 from pulpsim.setting import EventSetting
 
+from qlrjax import cli
 from qlrjax.network import mobilenet_v1
 
 LAYERS = (20, 23, 25, 27)
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_lifetime", main))

@@ -18,6 +18,7 @@ from pathlib import Path
 from pulpsim import cluster, contention
 from pulpsim.platform import FpuMap
 
+from qlrjax import cli
 from qlrjax.runfolder import write_atomic
 
 CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_stalls", main))

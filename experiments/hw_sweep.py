@@ -22,6 +22,7 @@ from pulpsim import event, figures, platform
 from pulpsim.setting import EventSetting
 from pulpsim.sweep import Variant, sweep
 
+from qlrjax import cli
 from qlrjax.network import mobilenet_v1
 
 CORES, L1_KIB, BUS_BYTES = (1, 2, 4, 8), (64, 128, 256, 512), (2, 4, 8, 16)
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("hw_sweep", main))

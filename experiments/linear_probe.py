@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from qlrjax import floating, frozen, quantize, weights
+from qlrjax import cli, floating, frozen, quantize, weights
 
 LATENT_LAYERS = (19, 23, 27)
 FOLDS = ((3, 7), (1, 5), (2, 6), (4, 8))
@@ -129,4 +129,4 @@ def report(right: dict[tuple[str, int], np.ndarray], folder: Path, count: int) -
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("linear_probe", main))

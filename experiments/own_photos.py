@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import interrupt, photos, report, run, runfolder, session
+from qlrjax import cli, interrupt, photos, report, run, runfolder, session
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.streams import folder as folders
 from qlrjax.streams.stream import ImageSource
@@ -182,4 +182,4 @@ def picture(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(cli.answer("own_photos", main))

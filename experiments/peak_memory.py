@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import runfolder, session
+from qlrjax import cli, runfolder, session
 from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
@@ -92,4 +92,4 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("peak_memory", main))

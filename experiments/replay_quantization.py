@@ -30,7 +30,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import report, runfolder, session
+from qlrjax import cli, report, runfolder, session
 from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings, StreamSettings
 
@@ -64,6 +64,7 @@ def main() -> None:
     arguments = parse()
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "cells.csv"
+    check_same_data(arguments)
     cells = read_cells(path)
     done = {tuple(str(cell[name]) for name in KEY) for cell in cells}
     shared: dict[Any, Any] = {}
@@ -89,6 +90,26 @@ def main() -> None:
         append(path, dict(zip(KEY, key, strict=True)) | cell)
         print({**dict(zip(KEY, key, strict=True)), **cell}, flush=True)
     summarize(arguments.out, read_cells(path))
+
+
+def check_same_data(arguments: argparse.Namespace) -> None:
+    """Cells of one folder share what is no column of theirs.
+
+    Raises:
+        ValueError: The folder's cells were learned from other data or at another rate.
+    """
+    path = arguments.out / "data.json"
+    names = ("data", "test_sessions", "first_classes", "learning_rate")
+    asked = {name: getattr(arguments, name) for name in names}
+    if path.exists() and (arguments.out / "cells.csv").exists():
+        before = json.loads(path.read_text())
+        changed = [name for name in names if asked[name] != before.get(name)]
+        if changed:
+            raise ValueError(
+                f"{arguments.out} holds cells with {changed[0]} {before.get(changed[0])!r}, not "
+                f"{asked[changed[0]]!r}; choose another --out"
+            )
+    runfolder.write_atomic(path, json.dumps(asked, indent=2) + "\n")
 
 
 def learn(
@@ -217,10 +238,10 @@ def text(row: dict[str, Any] | None, name: str) -> str:
 
 
 def picture(rows: list[dict[str, Any]]) -> bytes:
-    """Accuracy against bits; a line a group, side by side so that error bars can be told apart."""
-    figure = Figure(figsize=(7.2, 4.6), dpi=130, layout="constrained")
+    """Accuracy against bits, and beside it the loss against float32, which seeds do not blur."""
+    figure = Figure(figsize=(10, 4.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    accuracy, loss = figure.subplots(1, 2)
     widths = sorted({row["bits"] for row in rows if row["replays"]})
     groups = [(dict(zip(GROUP, key, strict=True)), mine) for key, mine in grouped(rows)]
     groups = [(group, mine) for group, mine in groups if group["replays"]]
@@ -228,20 +249,26 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     for index, (group, mine) in enumerate(groups):
         label = f"l = {group['latent_layer']}, {group['replays']} replays"
         if several:
-            label += f", {group['pairs_per_event']} pairs an event"
+            label += f", pairs an event: {group['pairs_per_event']}"
         shift = 0.06 * (index - (len(groups) - 1) / 2)
-        axis.errorbar(
-            [widths.index(bits) + shift for bits in mine],
-            [row["accuracy_percent_mean"] for row in mine.values()],
-            [row["accuracy_percent_std"] or 0 for row in mine.values()],
-            marker="o", capsize=3, label=label,
-        )  # fmt: skip
-    axis.set_xticks(range(len(widths)), ["float32" if b == 32 else str(b) for b in widths])
-    axis.set(xlabel="bits of a replay", ylabel="final accuracy on unseen sessions (%)")
-    axis.legend(frameon=False, fontsize=8)
-    axis.grid(axis="y", alpha=0.3)
+        for axis, name in ((accuracy, "accuracy_percent"), (loss, "loss_points")):
+            shown = {bits: row for bits, row in mine.items() if row[f"{name}_mean"] is not None}
+            axis.errorbar(
+                [widths.index(bits) + shift for bits in shown],
+                [row[f"{name}_mean"] for row in shown.values()],
+                [row[f"{name}_std"] or 0 for row in shown.values()],
+                marker="o", ms=4, lw=1, capsize=2, label=label,
+            )  # fmt: skip
+    for axis in (accuracy, loss):
+        axis.set_xticks(range(len(widths)), ["float32" if b == 32 else str(b) for b in widths])
+        axis.set_xlabel("bits of a replay")
+        axis.grid(axis="y", alpha=0.3)
+    accuracy.set_ylabel("final accuracy on unseen sessions (%)")
+    loss.set_ylabel("lost against float32, same seed (points)")
+    lines, labels = loss.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return report.png(figure)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("replay_quantization", main))

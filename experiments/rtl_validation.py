@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from pulpsim import cluster
 
+from qlrjax import cli
 from qlrjax.runfolder import write_atomic
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
@@ -174,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.answer("rtl_validation", main))

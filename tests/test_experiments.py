@@ -60,6 +60,9 @@ def test_the_table_of_bits_goes_on_where_it_stopped(tmp_path, monkeypatch):
     learned = [(int(row["replays"]), int(row["bits"])) for row in cells]
     assert learned == [(0, 8), (12, 8), (12, 6)]
     assert [int(row["replay_bytes"]) for row in cells] == [0, 12 * 1024, 12 * 1024 * 6 // 8]
+    with pytest.raises(ValueError, match="holds cells with first_classes 2, not 3; choose another"):
+        call(monkeypatch, "replay_quantization", *words, "--bits", 7, "--first-classes", 3)
+    assert (tmp_path / "cells.csv").read_text() == after
     with Image.open(tmp_path / "accuracy_against_bits.png") as picture:
         assert min(picture.size) > 300
 

@@ -31,10 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    return answer(f"qlrjax {words[0]}", lambda: commands[words[0]](words[1:]))
+
+
+def answer(name: str, call: Callable[[], int | None]) -> int:
+    """An exit code: the call's own, or 2 and one sentence on stderr when the input was bad."""
     try:
-        return commands[words[0]](words[1:])
+        return call() or 0
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"qlrjax {words[0]}: {_sentence(error)}", file=sys.stderr)
+        print(f"{name}: {_sentence(error)}", file=sys.stderr)
         return 2
 
 
