@@ -12,8 +12,8 @@ Expected final accuracy, published for float32 by others: about 77 % with 1500 r
 paper says that 8-bit replays lose 0.26 points at 3000 replays and 7-bit ones up to 5.
 Those used pytorchcv's 128-pixel weights; the built-in ones are TF-Slim's of 224 pixels.
 Hours on 2 cores: about 4 for l = 20 with 1500 replays, minutes for l = 27.
-Verified: not yet run on the full data. The code path is tested on the whole official order with
-generated images (tests/test_nicv2_whole_run.py).
+Verified: not yet run on the full data. Tests run the official order of 391 events with generated
+images on a small network (tests/test_nicv2_whole_run.py), and this file on a short stream of them.
 """
 
 import argparse
@@ -73,6 +73,7 @@ def main() -> int:
                         {"latent_layer": layer, "replays": replays, "bits": bits}
                         | report.summary_values(curve)
                     )
+                    del outcome  # its latents and replays, before the next ones are made
     report.write_table(arguments.out, rows)
     runfolder.write_atomic(arguments.out / "report.png", report.picture(curves[:4]))
     return 0

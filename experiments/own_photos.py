@@ -59,7 +59,7 @@ def main() -> int:
             return stop.exit_code
         streamed = dict(zip(names, 100 * np.asarray(control.state.accuracy)[-1], strict=True))
         for unseen in groups[: arguments.groups]:
-            folder = arguments.out / f"without-{unseen[0]}"
+            folder = arguments.out / f"without-{unseen[0]}-to-{unseen[-1]}"
             known = link_others(arguments.data, folder / "photos", unseen)
             chosen = settings(arguments, known, len(names) - len(unseen))
             outcome = run.run(chosen, folder / "run", stop=stop)

@@ -20,6 +20,7 @@ Verified: see the README for which cells.
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import time
@@ -86,10 +87,12 @@ def main() -> None:
         )
         if tuple(map(str, key)) in done or (replays == 0 and bits not in (32, 8)):
             continue  # without replays, only the frozen stage can differ
-        cell = learn(arguments, layer, replays, bits, seed, shared)
-        append(path, dict(zip(KEY, key, strict=True)) | cell)
-        print({**dict(zip(KEY, key, strict=True)), **cell}, flush=True)
-    summarize(arguments.out, read_cells(path))
+        learned = learn(arguments, layer, replays, bits, seed, shared)
+        cell = dict(zip(KEY, key, strict=True)) | learned
+        cells.append({name: str(value) for name, value in cell.items()})
+        write_cells(path, cells)
+        print(cell, flush=True)
+    summarize(arguments.out, cells)
 
 
 def check_same_data(arguments: argparse.Namespace) -> None:
@@ -101,8 +104,8 @@ def check_same_data(arguments: argparse.Namespace) -> None:
     path = arguments.out / "data.json"
     names = ("data", "test_sessions", "first_classes", "learning_rate")
     asked = {name: getattr(arguments, name) for name in names}
-    if path.exists() and (arguments.out / "cells.csv").exists():
-        before = json.loads(path.read_text())
+    if (arguments.out / "cells.csv").exists():
+        before = json.loads(path.read_text()) if path.exists() else {}
         changed = [name for name in names if asked[name] != before.get(name)]
         if changed:
             raise ValueError(
@@ -164,13 +167,13 @@ def read_cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append(path: Path, cell: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(cell)
+def write_cells(path: Path, cells: list[dict[str, str]]) -> None:
+    """All of them anew, so that no stop leaves half a line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(cells)
+    runfolder.write_atomic(path, text.getvalue())
 
 
 def summarize(out: Path, cells: list[dict[str, str]]) -> None:

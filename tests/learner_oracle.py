@@ -76,8 +76,13 @@ def minibatches(order, slots, used, mb_size, drop_remainder):
     return parts
 
 
+FLOATS = 32  # bits at which latents are no codes, but real values kept as they are
+
+
 def narrowed(codes, bits):
     """8-bit codes as the memory keeps them: the nearest of 2**bits - 1 equal steps."""
+    if bits == FLOATS:
+        return np.asarray(codes, np.float64)
     return np.floor(np.asarray(codes, np.float64) / 255 * (2**bits - 1) + 0.5).astype(np.int64)
 
 
@@ -97,8 +102,10 @@ def learn(network, latent_layer, rules, learner, codes, labels, order, slots, bi
     if learner.events == 1:
         momentum = oracle_float.tree_map(np.zeros_like, momentum)
     shape = (-1, *network.latent_shape(latent_layer))
-    fresh = np.asarray(codes, np.float64).reshape(shape) * (latent_max / 255)
-    kept = learner.codes.astype(np.float64).reshape(shape) * (latent_max / (2**bits - 1))
+    fresh, kept = np.asarray(codes, np.float64), learner.codes.astype(np.float64)
+    if bits != FLOATS:
+        fresh, kept = fresh * (latent_max / 255), kept * (latent_max / (2**bits - 1))
+    fresh, kept = fresh.reshape(shape), kept.reshape(shape)
     parts = minibatches(order, slots, len(kept), rules.mb_size, drop_remainder)
     losses, r_max, d_max = [], rules.r_start, rules.d_start
     for new, replayed in parts * rules.epochs:
@@ -150,7 +157,9 @@ def admitted(learner, slots, bits, codes, labels, used_rows, data, memory_labels
     event, before = learner.events - 1, len(learner.codes)
     h = min(slots // (event + 1), len(used_rows))
     elements = learner.codes.shape[1]
-    rows = [oracle.unpack(row, bits, elements) for row in np.asarray(data)]
+    rows = np.asarray(data)
+    if bits != FLOATS:
+        rows = np.array([oracle.unpack(row, bits, elements) for row in rows], np.int64)
     new = {tuple(narrowed(codes[row].reshape(-1), bits)): row for row in used_rows}
     assert len(new) == len(used_rows), "the test's latents must differ"
     taken, changed = [], []
@@ -172,6 +181,6 @@ def admitted(learner, slots, bits, codes, labels, used_rows, data, memory_labels
     assert filled == after
     return dataclasses.replace(
         learner,
-        codes=np.array(rows[:after], np.int64).reshape(after, elements),
+        codes=rows[:after].reshape(after, elements),
         memory_labels=np.asarray(memory_labels[:after], np.int64),
     )

@@ -1,6 +1,7 @@
 """The experiments that make the accuracy figures: their tables are right, and they go on."""
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from qlrjax import presets, session
+from qlrjax.streams import synthetic
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -68,17 +72,44 @@ def test_the_table_of_bits_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_core50_experiment_runs_its_grid(tmp_path, monkeypatch):
+    """CORe50's images are not at hand: generated ones, and a small network, take their place."""
+    stream = synthetic.stream("4x3x4", (32, 32), 2, 1, 0)
+    script, asked = experiment("core50_nicv2_391"), []
+
+    def small(*setting):
+        chosen = settings_of(*setting)
+        asked.append(chosen)
+        return dataclasses.replace(chosen, resolution=32, calibration_images=4)
+
+    settings_of = script.settings_of
+    monkeypatch.setattr(script, "settings_of", small)
+    monkeypatch.setattr(session, "open_stream", lambda *_: stream)
+    words = ["--data", "core50", "--weights", "random:0:0.25", "--latent-layers", "27", "--replays",
+             "12", "0", "--bits", "8", "--out", str(tmp_path)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["core50_nicv2_391", *words])
+    assert script.main() == 0
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [(row["replays"], row["bits"]) for row in rows] == [(12, 8), (0, 32), (0, 8)]
+    assert all(0 <= row["accuracy_percent"] <= 100 for row in rows)
+    assert [chosen.frozen for chosen in asked] == ["int8", "float32", "int8"]
+    for chosen in asked:
+        assert (chosen.stream.order, chosen.stream.reduced_test) == ("nicv2_391", True)
+        assert chosen.protocol == presets.preset("ar1star-free").protocol
+
+
+@pytest.mark.slow
 def test_late_objects_are_learned_and_the_old_ones_counted(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     objects = ("ball", "cup", "hat", "key")
     colours = dict(zip(objects, random.integers(0, 255, (4, 3)), strict=True))
-    for session in ("s1", "s2", "s3"):
+    for place in ("s1", "s2", "s3"):
         for name, colour in colours.items():
-            (tmp_path / "data" / session / name).mkdir(parents=True)
+            (tmp_path / "data" / place / name).mkdir(parents=True)
             for frame in range(4):
                 noise = random.integers(-30, 30, (40, 56, 3))
                 pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "data" / session / name / f"{frame}.png")
+                Image.fromarray(pixels).save(tmp_path / "data" / place / name / f"{frame}.png")
     words = ("--data", tmp_path / "data", "--test-sessions", 3, "--unseen", 2, "--groups", 1,
              "--photos", 6, "--out", tmp_path / "out")  # fmt: skip
     assert call(monkeypatch, "own_photos", *words) == 0

@@ -62,8 +62,8 @@ def test_replays_are_read_in_storage_order_the_same_every_epoch(drop):
     assert (epochs[0] != epochs[1]).any()  # reshuffled
 
 
-def test_published_sizes_run_past_the_memory_only_where_ar1_pytorch_does():
-    """299 new and 3000 replays: 27 mini-batches of 117 read 159 slots a second time."""
+def test_where_ar1_pytorch_runs_short_of_replays_slots_are_read_again():
+    """299 new and 3000 replays: 27 mini-batches of 117 need 3159; its last ones are short."""
     rule = minibatch.compose(299, 3000, 128, drop_remainder=True)
     plan = minibatch.plan(jax.random.key(1), rule, 299, 299, 3000, 1, reshuffle=False)
     counts = np.bincount(plan[plan >= 299] - 299, minlength=3000)

@@ -113,8 +113,8 @@ def _contrast(
 ) -> list[report.Curve]:
     """The same stream without replays: with the consolidated head, and plainly fine-tuned.
 
-    Mini-batches keep their new latents and lose the replayed ones, so that both sides make the same
-    number of updates from the same images.
+    Mini-batches keep their new latents and lose the replayed ones, so that from the second event on
+    both sides make the same number of updates from the same images.
     """
     curves = []
     largest = max(len(event) for event in outcome.session.stream.events)

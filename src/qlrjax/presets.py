@@ -17,7 +17,7 @@ PRESETS: dict[str, Settings] = {
     "ar1star": Settings(
         replays=1500,
         latent_layer=20,
-        protocol=dataclasses.replace(_FAITHFUL, synaptic_strength=1.0),
+        protocol=dataclasses.replace(_FAITHFUL, synaptic_strength=1e6),
     ),
     "cwrstar": Settings(replays=0, protocol=Protocol(classifier="cwr*", train_layers=False)),
     "fine-tuning": Settings(replays=0, protocol=Protocol(classifier="plain")),
@@ -27,13 +27,14 @@ PRESETS: dict[str, Settings] = {
 """What each is:
 
 default: latent replay at the linear layer, learning rates for short streams of few images.
-ar1star-free: ar1-pytorch but for README's Limits (its layer 19 is 20 here); "free" of Synaptic
-    Intelligence, which that code leaves off.
-ar1star: the same with Synaptic Intelligence; its strength is ours, not the paper's.
+ar1star-free: ar1-pytorch's way to learn but for README's Limits (its layer 19 is 20 here). What it
+    learns from stays a setting: that code has bits = 32, frozen = "float32" and
+    stream.reduced_test. "Free" of Synaptic Intelligence, which it leaves off.
+ar1star: the same with Synaptic Intelligence, at the ewc_lambda of ar1-pytorch's params.cfg.
 cwrstar: no replay, a consolidated head over frozen layers.
 fine-tuning: no replay, one head.
 native-rehearsal: images are replayed and every layer is trained.
-joint: all events at once, the upper bound.
+joint: all events at once, the upper bound at the latent layer that is set.
 """
 
 

@@ -19,7 +19,7 @@ from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
-_LATENT_CACHE_BYTES = 256 * 2**20
+_LATENT_CACHE_BYTES = 64 * 2**20
 
 Progress = Callable[[str, int, int], None]
 Record = dict[str, Any]
@@ -311,8 +311,8 @@ def _cached(
     if len(missing) == len(indices):
         latents = extract(extractor, stream, indices, what, on_progress)
         room = _LATENT_CACHE_BYTES // max(latents[0].nbytes, 1) - len(cache)
-        kept = zip(indices.tolist()[: max(room, 0)], latents, strict=False)
-        cache.update((index, latent.copy()) for index, latent in kept)
+        if room >= len(latents):
+            cache.update(zip(indices.tolist(), latents, strict=True))  # views: no second copy
         return latents
     fresh = extract(extractor, stream, np.asarray(missing), what, on_progress) if missing else []
     found = dict(zip(missing, fresh, strict=True))

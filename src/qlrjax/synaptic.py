@@ -3,6 +3,9 @@
 Zenke et al. (2017): along a parameter's path, w sums -gradient * step; at an event's end the
 importance grows by w / (displacement^2 + xi), clipped as in AR1 (Maltoni & Lomonaco 2019), and
 later events pay strength / 2 * importance * (parameter - reference)^2. The head is left to CWR*.
+
+ar1-pytorch has the same form, xi and clip, but leaves out batch norm's parameters and clips a copy
+of the sum; here gamma and beta are held too, and the sum itself is clipped after every event.
 """
 
 import dataclasses
@@ -13,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-# Recalled from AR1's published code, not verified: they bound the importance, not its shape.
+# ar1-pytorch's eps and clip_to.
 _DAMPING = 1e-7
 _CLIP = 1e-3
 
