@@ -43,6 +43,12 @@ def test_a_finished_run_says_so_and_learns_nothing_more(finished, capsys):
     assert (finished / "events.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("label", ["", "  ", "two\nlines"])
+def test_a_class_needs_a_name(label, tmp_path, capsys):
+    assert cli.main(["learn", str(tmp_path), "photo.jpg", "--label", label]) == 2
+    assert f"--label {label!r} is no name" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.slow
 def test_own_photos_make_a_new_class_and_are_recognised(finished, tmp_path, capsys):
     generator = np.random.default_rng(0)

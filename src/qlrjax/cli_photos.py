@@ -52,19 +52,22 @@ def learn(words: Sequence[str]) -> int:
     arguments = cli_parse.parse(LearnArguments, words, "qlrjax learn")
     if not arguments.photos:
         raise ValueError("no photos were given; name photos or folders of them after the run")
+    label = arguments.label.strip()
+    if not label or not label.isprintable():
+        raise ValueError(f"--label {arguments.label!r} is no name; give the class one on one line")
     with run.editing(arguments.run) as opened:
         images = photos.read_photos(arguments.photos, opened.extractor.network)
-        known = arguments.label in opened.class_names
+        known = label in opened.class_names
         started = time.perf_counter()
         lesson = photos.learn(
             opened.settings, opened.extractor, opened.class_names, opened.state,
-            arguments.label, images,
+            label, images,
         )  # fmt: skip
         run.save_run(arguments.run, opened, lesson)
     seconds = time.perf_counter() - started
     what = "more of" if known else "the new class"
     print(
-        f"learned {what} {arguments.label!r} from {len(images)} photos in {seconds:.1f} s; "
+        f"learned {what} {label!r} from {len(images)} photos in {seconds:.1f} s; "
         f"{len(lesson.class_names)} classes are known"
     )
     return 0
