@@ -20,7 +20,7 @@ lint: $(VENV)/.developing
 	$(BIN)/pyright
 
 bench: $(VENV)/.developing
-	$(BIN)/python -m pytest tests/bench_*.py --benchmark-only --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m pytest tests/bench/bench_*.py --benchmark-only --benchmark-columns=median,iqr,rounds
 
 chaos: $(VENV)/.developing
 	$(BIN)/python -m tests.chaos --kills 50

@@ -20,9 +20,10 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import cli, interrupt, report, run, runfolder
-from qlrjax.protocol import Protocol
+from qlrjax import cli, files, report
+from qlrjax.runs import interrupt, run
 from qlrjax.settings import Settings, StreamSettings
+from qlrjax.training.protocol import Protocol
 
 
 def variants(base: Settings) -> dict[str, Settings]:
@@ -81,7 +82,7 @@ def main() -> int:
             rows.append(row)
             print(f"{name:36s} {row['accuracy_percent']:6.2f} %", flush=True)
     report.write_table(arguments.out, rows)
-    runfolder.write_atomic(arguments.out / "ablation.png", picture(rows))
+    files.write_atomic(arguments.out / "ablation.png", picture(rows))
     return 0
 
 

@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from qlrjax import floating, report, weights
-from qlrjax.network import mobilenet_v1
+from qlrjax import report, weights
+from qlrjax.network import floating, mobilenet_v1
 
 SOURCE_SHA256 = "3b90af536f810f5f75e9f6d431bc2e8a3c4fc2ff4f693aa0dd4ae429816f8735"
 BATCH_NORM = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean",

@@ -13,7 +13,7 @@ paper says that 8-bit replays lose 0.26 points at 3000 replays and 7-bit ones up
 Those used pytorchcv's 128-pixel weights; the built-in ones are TF-Slim's of 224 pixels.
 Hours on 2 cores: about 4 for l = 20 with 1500 replays, minutes for l = 27.
 Verified: not yet run on the full data. Tests run the official order of 391 events with generated
-images on a small network (tests/test_nicv2_whole_run.py), and this file on a short stream of them.
+images on a small network (tests/session/test_nicv2_whole_run.py), and this file on a short stream.
 """
 
 import argparse
@@ -21,8 +21,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from qlrjax import cli, interrupt, presets, report, run, runfolder
-from qlrjax.cli_run import name_of
+from qlrjax import cli, files, presets, report
+from qlrjax.cli.run import name_of
+from qlrjax.runs import interrupt, run
 from qlrjax.settings import Settings, StreamSettings
 
 
@@ -75,7 +76,7 @@ def main() -> int:
                     )
                     del outcome  # its latents and replays, before the next ones are made
     report.write_table(arguments.out, rows)
-    runfolder.write_atomic(arguments.out / "report.png", report.picture(curves[:4]))
+    files.write_atomic(arguments.out / "report.png", report.picture(curves[:4]))
     return 0
 
 

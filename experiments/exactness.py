@@ -2,10 +2,11 @@
 
     python experiments/exactness.py
 
-Source: issue 5. Integer rows must show 0: NumPy int64 and Python integers (tests/oracle.py), ONNX
-Runtime on the exported graph, and the exported C program built by the host's compiler. Float rows
-show the largest relative difference (norm of the difference by the norm of the tensor) from
-float64 written by hand (tests/oracle_float.py). QDQ rows say how often that export is off.
+Source: issue 5. Integer rows must show 0: NumPy int64 and Python integers
+(tests/support/oracle.py), ONNX Runtime on the exported graph, and the exported C program built by
+the host's compiler. Float rows show the largest relative difference (norm of the difference by the
+norm of the tensor) from float64 written by hand (tests/support/oracle_float.py). QDQ rows say how
+often that export is off.
 
 Images are the built-in Fashion-MNIST test images, 1,000 of them; `--photos FOLDER` adds photos in
 CORe50's folder layout. Weights are the built-in ImageNet ones. Expected: 0 in all integer rows over
@@ -30,17 +31,23 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import cases  # pyright: ignore[reportMissingImports]
 import onnx
 import onnxruntime
-import oracle  # pyright: ignore[reportMissingImports]
-import oracle_float  # pyright: ignore[reportMissingImports]
+from support import (
+    cases,  # pyright: ignore[reportMissingImports]
+    oracle,  # pyright: ignore[reportMissingImports]
+    oracle_float,  # pyright: ignore[reportMissingImports]
+)
 
-from qlrjax import adaptive, cli, fixedpoint, frozen, quantize, replay, weights
-from qlrjax.export import c_source, onnx_exact, onnx_qdq
+from qlrjax import cli, weights
+from qlrjax.export.c import source as c_source
+from qlrjax.export.onnx import exact as onnx_exact
+from qlrjax.export.onnx import qdq as onnx_qdq
+from qlrjax.integer import fixedpoint, frozen, latent_codes, quantize
+from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Network, mobilenet_v1
-from qlrjax.quantize import QuantizedStage
 from qlrjax.streams import builtin
+from qlrjax.training import adaptive, replay
 
 FASHION = "Fashion-MNIST images"
 KINDS = ("conv", "depthwise", "pointwise", "linear", "pool")
@@ -265,7 +272,7 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
         expected = fixedpoint.unpack(memory.data, 7, codes.shape[1])
         yield Row("C: packed replays, 7 bits", "fixedpoint.unpack", "16 latents",
                   largest(codes, expected))  # fmt: skip
-        batch = np.asarray(quantize.dequantize_latents(latents[:8], stage.latent_max, 8))
+        batch = np.asarray(latent_codes.dequantize(latents[:8], stage.latent_max, 8))
         (folder / "latents").write_bytes(batch.tobytes())
         (folder / "labels").write_bytes(labels[:8].tobytes())
         subprocess.run(["./qlr", "step", "latents", "labels", "result"], cwd=folder, check=True)

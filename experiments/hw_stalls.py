@@ -19,7 +19,7 @@ from pulpsim import cluster, contention
 from pulpsim.platform import FpuMap
 
 from qlrjax import cli
-from qlrjax.runfolder import write_atomic
+from qlrjax.files import write_atomic
 
 CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
     (2, "private"), (4, "private"), (8, "private"), (8, "static"), (8, "dynamic"),

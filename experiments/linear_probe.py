@@ -25,7 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from qlrjax import cli, floating, frozen, quantize, weights
+from qlrjax import cli, weights
+from qlrjax.integer import frozen, latent_codes, quantize
+from qlrjax.network import floating
 
 LATENT_LAYERS = (19, 23, 27)
 FOLDS = ((3, 7), (1, 5), (2, 6), (4, 8))
@@ -74,7 +76,7 @@ def extract(network, parameters, stage, images: np.ndarray) -> list[np.ndarray]:
             return [outputs[index] for index in map(output_index, LATENT_LAYERS)]
         codes = frozen.trace(stage.stage, batch)
         return [
-            quantize.dequantize_latents(codes[index], stage.ranges[index], 8)
+            latent_codes.dequantize(codes[index], stage.ranges[index], 8)
             for index in map(output_index, LATENT_LAYERS)
         ]
 

@@ -28,7 +28,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import cli, interrupt, photos, report, run, runfolder, session
+from qlrjax import cli, files, report, session
+from qlrjax.runs import interrupt, lessons, run
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.streams import folder as folders
 from qlrjax.streams.stream import ImageSource
@@ -69,7 +70,7 @@ def main() -> int:
             old = [streamed[name] for name in outcome.session.class_names]
             rows[-1]["control_old_percent"] = round(float(np.mean(old)), 3)
     report.write_table(arguments.out, rows)
-    runfolder.write_atomic(arguments.out / "own_photos.png", picture(rows))
+    files.write_atomic(arguments.out / "own_photos.png", picture(rows))
     print(sentence(rows, arguments.unseen))
     return 0
 
@@ -116,11 +117,11 @@ def teach(
         spread = spread[np.linspace(0, len(spread) - 1, arguments.photos).round().astype(int)]
         images = everything.read(spread)
         started = time.perf_counter()
-        lesson = photos.learn(chosen, opened.extractor, names, state, name, images)
+        lesson = lessons.learn(chosen, opened.extractor, names, state, name, images)
         seconds = time.perf_counter() - started
         state, names = lesson.state, lesson.class_names
         asked = everything.read(np.flatnonzero(mine & is_test))
-        shares = photos.probabilities(chosen, opened.extractor, state, asked)
+        shares = lessons.probabilities(chosen, opened.extractor, state, asked)
         after = old_accuracy(prepared, state)
         rows.append({
             "object": name, "learned_seconds": round(seconds, 2),
@@ -134,7 +135,7 @@ def teach(
 
 def old_accuracy(prepared: session.Session, state: session.SessionState) -> float:
     """Accuracy on the old classes' test images, in percent, with all classes to choose from."""
-    shares = photos.probabilities(
+    shares = lessons.probabilities(
         prepared.settings, prepared.extractor, state, prepared.test_latents, are_latents=True
     )
     return round(100 * float(np.mean(shares.argmax(axis=1) == prepared.test_labels)), 3)

@@ -24,13 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import cli, cli_run, runfolder, saver, session
+from qlrjax import cli, files, session
 from qlrjax import settings as settings_file
-from qlrjax.protocol import Protocol
+from qlrjax.cli import run as cli_run
+from qlrjax.runs import saver
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
 from qlrjax.streams.open import StreamSettings
 from qlrjax.streams.stream import Stream
+from qlrjax.training.protocol import Protocol
 
 LIMIT_MB = 2000.0
 TEST_SESSIONS = (3, 7, 10)
@@ -89,7 +91,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         peaks = pool.apply(measure, (arguments.events, arguments.replays, arguments.latent_layer))
     peaks["limit_mb"] = LIMIT_MB
-    runfolder.write_atomic(arguments.out, json.dumps(peaks, indent=2) + "\n")
+    files.write_atomic(arguments.out, json.dumps(peaks, indent=2) + "\n")
     verdict = "below" if peaks["peak_mb"] < LIMIT_MB else "NOT below"
     print(f"peak {peaks['peak_mb']:.0f} MB, {verdict} {LIMIT_MB:.0f} MB")
 

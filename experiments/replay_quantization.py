@@ -31,9 +31,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import cli, report, runfolder, session
-from qlrjax.protocol import Protocol
+from qlrjax import cli, files, report, session
 from qlrjax.settings import Settings, StreamSettings
+from qlrjax.training.protocol import Protocol
 
 COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",
                             "minibatch",
@@ -112,7 +112,7 @@ def check_same_data(arguments: argparse.Namespace) -> None:
                 f"{arguments.out} holds cells with {changed[0]} {before.get(changed[0])!r}, not "
                 f"{asked[changed[0]]!r}; choose another --out"
             )
-    runfolder.write_atomic(path, json.dumps(asked, indent=2) + "\n")
+    files.write_atomic(path, json.dumps(asked, indent=2) + "\n")
 
 
 def learn(
@@ -173,7 +173,7 @@ def write_cells(path: Path, cells: list[dict[str, str]]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(cells)
-    runfolder.write_atomic(path, text.getvalue())
+    files.write_atomic(path, text.getvalue())
 
 
 def summarize(out: Path, cells: list[dict[str, str]]) -> None:
@@ -191,9 +191,9 @@ def summarize(out: Path, cells: list[dict[str, str]]) -> None:
         for key, group in sorted(by_group.items(), key=lambda item: tuple(map(number, item[0])))
         for bits, seeds in sorted(group.items(), reverse=True)
     ]
-    runfolder.write_atomic(out / "table.json", json.dumps(rows, indent=2) + "\n")
-    runfolder.write_atomic(out / "table.md", markdown(rows))
-    runfolder.write_atomic(out / "accuracy_against_bits.png", picture(rows))
+    files.write_atomic(out / "table.json", json.dumps(rows, indent=2) + "\n")
+    files.write_atomic(out / "table.md", markdown(rows))
+    files.write_atomic(out / "accuracy_against_bits.png", picture(rows))
     print(markdown(rows))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pulpsim import cluster
 
 from qlrjax import cli
-from qlrjax.runfolder import write_atomic
+from qlrjax.files import write_atomic
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
 EXACT = ("instr", "ld_stall", "taken_branches", "jumps")

@@ -12,8 +12,9 @@ from pulpsim.memory import plan
 from pulpsim.setting import EventSetting
 from pulpsim.sweep import Variant, sweep
 
-from qlrjax import cli, minibatch
+from qlrjax import cli
 from qlrjax.network import mobilenet_v1
+from qlrjax.training import minibatch
 
 NETWORK = mobilenet_v1()
 VEGA = platform.load("vega")

@@ -9,8 +9,8 @@ from pulpsim.event import Costs
 from pulpsim.layers import Places
 from pulpsim.machine import machine
 
-from qlrjax import fixedpoint, frozen
-from qlrjax.frozen import IntegerLayer
+from qlrjax.integer import fixedpoint, frozen
+from qlrjax.integer.frozen import IntegerLayer
 from qlrjax.network import mobilenet_v1
 
 NETWORK = mobilenet_v1()

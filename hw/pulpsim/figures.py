@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax.runfolder import write_atomic
+from qlrjax.files import write_atomic
 
 Rows = list[dict[str, Any]]
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int8, Int32, UInt8
 
 from pulpsim import counts
 from pulpsim.matmul import Matmul
-from qlrjax import fixedpoint
+from qlrjax.integer import fixedpoint
 
 Tile = tuple[int, ...]
 HIGHEST = jax.lax.Precision.HIGHEST

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from qlrjax.protocol import Protocol
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
+from qlrjax.training.protocol import Protocol
 
 # vlomonaco/ar1-pytorch at commit 813f977 with params.cfg: what the paper's accuracy builds on.
 _FAITHFUL = Protocol(

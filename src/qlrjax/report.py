@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import metrics, runfolder
-from qlrjax.quantize import Fidelity
+from qlrjax import files, metrics
+from qlrjax.integer.quantize import Fidelity
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#5a8f4e", "#8a6bb1")
 
@@ -142,8 +142,8 @@ def write_table(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    runfolder.write_atomic(folder / "table.csv", text.getvalue())
-    runfolder.write_atomic(folder / "table.json", json.dumps(rows, indent=2) + "\n")
+    files.write_atomic(folder / "table.csv", text.getvalue())
+    files.write_atomic(folder / "table.json", json.dumps(rows, indent=2) + "\n")
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -156,4 +156,4 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, entry.getvalue())
-    runfolder.write_atomic(path, buffer.getvalue())
+    files.write_atomic(path, buffer.getvalue())

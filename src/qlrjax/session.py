@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from qlrjax import adaptive, evaluate, learner, quantize, replay, weights
-from qlrjax.extractor import Extractor
-from qlrjax.floating import Parameters
-from qlrjax.learner import LearnerState
+from qlrjax import weights
+from qlrjax.integer import quantize
+from qlrjax.integer.extractor import Extractor
 from qlrjax.network import Network
+from qlrjax.network.floating import Parameters
 from qlrjax.settings import Settings
 from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
+from qlrjax.training import adaptive, evaluate, learner, replay
+from qlrjax.training.learner import LearnerState
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
 _LATENT_CACHE_BYTES = 64 * 2**20

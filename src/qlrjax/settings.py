@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import tomli_w
 
-from qlrjax import replay
-from qlrjax.protocol import Protocol
 from qlrjax.streams.open import StreamSettings
+from qlrjax.training import replay
+from qlrjax.training.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import checkpoint, run
+from qlrjax.runs import checkpoint, run
 
 from . import harness
 

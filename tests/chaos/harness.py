@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import checkpoint, run
+from qlrjax.runs import checkpoint, run
 
 SETTINGS = (
     "--data", "synthetic:5x3x6", "--weights", "random:0:0.25", "--resolution", "32",

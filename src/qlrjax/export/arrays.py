@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax import runfolder
-from qlrjax.frozen import Stage
+from qlrjax import files
+from qlrjax.integer.frozen import Stage
 
 
 def named(stage: Stage) -> dict[str, np.ndarray]:
@@ -42,4 +42,4 @@ def write(path: Path, stage: Stage, others: Mapping[str, Any] | None = None) -> 
     everything: dict[str, Any] = {**named(stage), **(others or {})}
     np.savez(buffer, **everything)
     path.parent.mkdir(parents=True, exist_ok=True)
-    runfolder.write_atomic(path, buffer.getvalue())
+    files.write_atomic(path, buffer.getvalue())

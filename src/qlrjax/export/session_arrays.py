@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qlrjax import learner
-from qlrjax.learner import LearnerState
-from qlrjax.protocol import Protocol
-from qlrjax.quantize import QuantizedStage
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.training import learner
+from qlrjax.training.learner import LearnerState
+from qlrjax.training.protocol import Protocol
 
 
 def learned(

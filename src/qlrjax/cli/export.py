@@ -1,0 +1,183 @@
+"""`qlrjax export` and `qlrjax import`: a run as ONNX, C, arrays, or one file to move it."""
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import tyro
+
+from qlrjax import files
+from qlrjax.export import arrays, session_arrays
+from qlrjax.export.c import sizes as c_sizes
+from qlrjax.export.c import source as c_source
+from qlrjax.runs import run, runfolder, transfer
+from qlrjax.runs.run import OpenRun
+from qlrjax.training import learner
+
+Format = Literal["onnx", "qdq", "c", "npz", "state"]
+_NAMES = {"onnx": "frozen.onnx", "qdq": "frozen_qdq.onnx", "c": "c", "npz": "arrays.npz",
+          "state": "run.npz"}  # fmt: skip
+_MOVED = (run.SETTINGS, run.STAGE)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Carry a run elsewhere.
+
+    Attributes:
+        run: The run's folder.
+        format: onnx gives the integer frozen stage, bit for bit; qdq the same stage for toolchains
+            that take quantized models as float ones, approximate; c a folder of C99 with the
+            stage, the replay memory and a training step; npz everything as plain arrays; state
+            the run itself in one file, for `qlrjax import`.
+        out: File to write, or folder for c; a name beside the run's files without it.
+    """
+
+    run: tyro.conf.Positional[Path]
+    format: Format = "onnx"
+    out: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportArguments:
+    """Make a run folder of what `qlrjax export --format state` wrote.
+
+    Attributes:
+        file: The exported state.
+        run: The new run's folder.
+    """
+
+    file: tyro.conf.Positional[Path]
+    run: tyro.conf.Positional[Path]
+
+
+def export(words: Sequence[str]) -> int:
+    """Writes the export and says what it is."""
+    arguments = tyro.cli(ExportArguments, args=list(words), prog="qlrjax export")
+    out = arguments.out or arguments.run / "export" / _NAMES[arguments.format]
+    if arguments.format == "state":
+        print(_state(out, arguments.run))
+    else:
+        print(write(arguments.format, out, run.open_run(arguments.run)))
+    return 0
+
+
+def import_(words: Sequence[str]) -> int:
+    """Makes the folder; `qlrjax run`, `learn` and `predict` go on with it."""
+    arguments = tyro.cli(ImportArguments, args=list(words), prog="qlrjax import")
+    with runfolder.lock(arguments.run):
+        described = transfer.unpack(arguments.file, arguments.run, _MOVED)
+    opened = run.open_run(arguments.run)
+    runfolder.write_records(arguments.run / run.EVENTS, opened.records)
+    print(
+        f"{arguments.run}: {described.step} learned events, {len(opened.class_names)} classes; "
+        f"go on with: qlrjax run --out {arguments.run} --config {arguments.run / run.SETTINGS}"
+    )
+    return 0
+
+
+def write(what: Format, out: Path, opened: OpenRun) -> str:
+    """Writes one export and returns what to tell the user.
+
+    Args:
+        what: See `ExportArguments`; all but "state".
+        out: File, or folder for c.
+        opened: The run.
+
+    Raises:
+        ValueError: The run has no integer stage, its replays cannot be exported in this form, or
+            the extra qlrjax[onnx] is not installed.
+    """
+    if opened.settings.frozen != "int8":
+        raise ValueError(
+            "this run's frozen stage is float32, and only integer stages can be exported; learn "
+            "with --frozen int8"
+        )
+    return {"onnx": _onnx, "qdq": _qdq, "c": _c, "npz": _npz}[what](out, opened)
+
+
+def _onnx(out: Path, opened: OpenRun) -> str:
+    onnx_exact = _needs_onnx("onnx_exact")
+    extractor, memory = opened.extractor, opened.state.learner.memory
+    model = onnx_exact.export(
+        extractor.quantized.stage, (*extractor.network.in_hw, 3), extractor.latent_max,
+        min(memory.bits, 8),
+    )  # fmt: skip
+    _save(out, model.SerializeToString())
+    return (
+        f"{out}: uint8 images [n, {extractor.network.in_hw[0]}, {extractor.network.in_hw[1]}, 3] "
+        f"to {min(memory.bits, 8)}-bit latent codes, bit for bit as this run's frozen stage"
+    )
+
+
+def _qdq(out: Path, opened: OpenRun) -> str:
+    onnx_qdq = _needs_onnx("onnx_qdq")
+    quantized, network = opened.extractor.quantized, opened.extractor.network
+    model = onnx_qdq.export(quantized.stage, (*network.in_hw, 3), quantized.ranges)
+    _save(out, model.SerializeToString())
+    return (
+        f"{out}: the same stage in QDQ form; codes can differ by one wherever rounding is close, "
+        "and later layers carry that on"
+    )
+
+
+def _c(out: Path, opened: OpenRun) -> str:
+    protocol, state, extractor = opened.settings.protocol, opened.state.learner, opened.extractor
+    plain = protocol.normalization == "batch"
+    step = c_source.StepSettings(
+        minibatch=protocol.minibatch,
+        learning_rate=protocol.learning_rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        renorm_momentum=protocol.renorm_momentum,
+        r_max=1.0 if plain else protocol.r_max,
+        d_max=0.0 if plain else protocol.d_max,
+        batch_statistics=protocol.normalization != "running",
+        train_layers=protocol.train_layers,
+    )
+    sections = c_source.export(
+        out, extractor.network, extractor.latent_layer, extractor.quantized.stage,
+        extractor.latent_max, state.memory, learner.inference_params(protocol, state),
+        state.training.statistics, step,
+    )  # fmt: skip
+    return (
+        f"{c_sizes.table(sections)}\n\n{out}: build it with  cc -std=c99 -O2 *.c -lm -o qlr\n"
+        f"Sizes are for mini-batches of {protocol.minibatch}, kept whole; memories are VEGA's."
+    )
+
+
+def _npz(out: Path, opened: OpenRun) -> str:
+    others = session_arrays.learned(
+        opened.extractor.quantized,
+        opened.settings.protocol,
+        opened.state.learner,
+        opened.class_names,
+    )
+    arrays.write(out, opened.extractor.quantized.stage, others)
+    return f"{out}: {len(others)} arrays and the integer stage; numpy.load reads them"
+
+
+def _state(out: Path, folder: Path) -> str:
+    if not folder.is_dir():
+        raise ValueError(f"there is no run folder {folder}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with runfolder.lock(folder):
+        notes = transfer.pack(folder, out, _MOVED)
+    return "\n".join([*notes, f"{out}: the whole run; give it to qlrjax import on any machine"])
+
+
+def _save(out: Path, content: bytes) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(out, content)
+
+
+def _needs_onnx(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"qlrjax.export.{module}")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "ONNX export needs the package onnx; install it with: pip install 'qlrjax[onnx]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""C99 of a frozen stage, its replay memory and a training step."""

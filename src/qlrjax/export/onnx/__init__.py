@@ -1,0 +1,1 @@
+"""ONNX graphs of an integer stage; they need the extra qlrjax[onnx]."""

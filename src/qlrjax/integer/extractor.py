@@ -1,0 +1,87 @@
+"""Images to latents: the frozen stage in fixed-shape batches, integer or float."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, UInt8
+
+from qlrjax.integer import frozen
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.network import Network, floating
+from qlrjax.network.floating import Parameters
+
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """The frozen stage of a session.
+
+    Attributes:
+        network: The table.
+        latent_layer: The cut.
+        quantized: The integer stage and its ranges; its stage is empty where floats are used.
+        parameters: Float parameters of the frozen layers, or None for the integer stage.
+    """
+
+    network: Network
+    latent_layer: int
+    quantized: QuantizedStage
+    parameters: Parameters | None
+
+    @property
+    def latent_max(self) -> float:
+        """a_max, the real value of the largest latent code."""
+        return self.quantized.latent_max
+
+    def __call__(
+        self,
+        images: UInt8[np.ndarray, "n h w 3"],
+        on_progress: Callable[[int], None] | None = None,
+    ) -> UInt8[np.ndarray, "n h2 w2 c"] | Float32[np.ndarray, "n h2 w2 c"]:
+        """Latents of images: uint8 codes, or float32 from the float stage.
+
+        Args:
+            images: RGB of the network's size.
+            on_progress: Called with the number of images done since the last call.
+
+        Raises:
+            ValueError: The images do not fit the network.
+        """
+        expected = (*self.network.in_hw, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(
+                f"images are {images.dtype}{list(images.shape[1:])}; this network takes "
+                f"uint8{list(expected)}"
+            )
+        if self.latent_layer == 0:
+            return images
+        outputs = []
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            padded = np.pad(batch, ((0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+            outputs.append(np.asarray(self._batch(jnp.asarray(padded)))[: len(batch)])
+            if on_progress:
+                on_progress(len(batch))
+        return np.concatenate(outputs)
+
+    def _batch(self, images: UInt8[Array, "n h w 3"]) -> Array:
+        if self.parameters is None:
+            return _integer(self.quantized.stage, images)
+        return _float(self.network, self.latent_layer, self.parameters, images)
+
+
+@jax.jit
+def _integer(stage: frozen.Stage, images: UInt8[Array, "n h w 3"]) -> Array:
+    return frozen.apply(stage, images)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _float(
+    network: Network, latent_layer: int, parameters: Parameters, images: UInt8[Array, "n h w 3"]
+) -> Array:
+    return floating.infer(network, parameters, images, latent_layer)[-1]

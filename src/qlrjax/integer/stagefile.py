@@ -1,0 +1,96 @@
+"""The frozen stage of a run on disk: one .npz of arrays and JSON, nothing that can execute."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from qlrjax.integer import contract, frozen
+from qlrjax.integer.extractor import Extractor
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.network import Network, mobilenet_v1
+
+_ARRAYS = ("weight", "kappa", "lam", "pad_value")
+_SIZE_LIMIT_BYTES = 256 * 2**20
+
+
+def dump(extractor: Extractor) -> bytes:
+    """The extractor and its network, without the number of classes, as the bytes of an .npz."""
+    stage = extractor.quantized.stage
+    arrays: dict[str, np.ndarray] = {}
+    rows = []
+    for index, layer in enumerate(stage):
+        arrays |= {f"{index}/{name}": np.asarray(getattr(layer, name)) for name in _ARRAYS}
+        rows.append({"kind": layer.kind, "stride": layer.stride, "padding": layer.padding,
+                     "shift": layer.shift, "bits": layer.bits})  # fmt: skip
+    for name, parameters in (extractor.parameters or {}).items():
+        arrays |= {f"float/{name}/{key}": np.asarray(value) for key, value in parameters.items()}
+    meta = {"latent_layer": extractor.latent_layer, "ranges": extractor.quantized.ranges,
+            "layers": rows, "float": extractor.parameters is not None,
+            "network": _conventions(extractor.network)}  # fmt: skip
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def load(path: Path, classes: int) -> Extractor:
+    """Reads what `dump` wrote, for a network with the given number of classes.
+
+    Raises:
+        ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
+    """
+    try:
+        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+            raise ValueError(f"{path} is larger than any frozen stage; it is not one of ours")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays["meta"].tobytes())
+        stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
+        parameters = _float_parameters(arrays) if meta["float"] else None
+        quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
+        latent_layer = int(meta["latent_layer"])
+        network = _network(meta["network"], classes)
+    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(
+            f"the frozen stage {path} cannot be read ({error}); start the run anew"
+        ) from error
+    contract.check_stage(stage, in_shape=(*network.in_hw, 3))
+    return Extractor(network, latent_layer, quantized, parameters)
+
+
+def _conventions(network: Network) -> dict[str, Any]:
+    return {"width": network.width, "resolution": network.in_hw, "activation": network.activation,
+            "padding_convention": network.padding_convention, "bn_epsilon": network.bn_epsilon,
+            "pixel_mean": network.pixel_mean, "pixel_std": network.pixel_std}  # fmt: skip
+
+
+def _network(conventions: dict[str, Any], classes: int) -> Network:
+    lists = ("resolution", "pixel_mean", "pixel_std")
+    fixed = {name: tuple(conventions[name]) for name in lists}
+    return mobilenet_v1(**{**conventions, **fixed}, classes=classes)
+
+
+def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> frozen.IntegerLayer:
+    (top, bottom), (left, right) = row["padding"]
+    return frozen.IntegerLayer(
+        **{name: jnp.asarray(arrays[f"{index}/{name}"]) for name in _ARRAYS},
+        kind=row["kind"],
+        stride=row["stride"],
+        padding=((top, bottom), (left, right)),
+        shift=row["shift"],
+        bits=row["bits"],
+    )
+
+
+def _float_parameters(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    parameters: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in arrays.items():
+        if name.startswith("float/"):
+            layer, _, key = name.removeprefix("float/").rpartition("/")
+            parameters.setdefault(layer, {})[key] = value
+    return parameters

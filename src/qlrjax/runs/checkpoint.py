@@ -1,0 +1,333 @@
+"""Durable state of a run: whole or absent, checked before it is believed.
+
+A folder holds the newest checkpoints, each a `snapshot` in a folder named by its step. One is
+written under a hidden name and appears by a single rename, so a kill at any moment leaves it whole
+or absent. Reading takes the newest intact one and sets damaged ones aside.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlrjax.runs import fingerprint, leaves, runfolder, snapshot
+from qlrjax.runs.leaves import Leaf
+from qlrjax.runs.manifest import Manifest
+from qlrjax.runs.runfolder import Record
+from qlrjax import files
+
+_STEP = re.compile(r"[0-9]{8}")
+_NAMED_AT_MOST = 8
+
+Found = tuple[Manifest, dict[str, np.ndarray], tuple[dict[str, Any], ...], tuple[str, ...]]
+
+
+class CorruptCheckpoint(ValueError):
+    """There are checkpoints, and none of them is intact."""
+
+
+class SettingsMismatch(ValueError):
+    """The checkpoint is of a run with other settings."""
+
+
+class SaveFailed(OSError):
+    """A checkpoint could not be written; earlier ones are as they were."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A run as its last intact checkpoint holds it.
+
+    Attributes:
+        state: The tree, all leaves jax arrays.
+        step: Of the checkpoint.
+        records: The log of events.
+        extra: What `save` was given.
+        notes: What the user should be told, one line each.
+    """
+
+    state: Any
+    step: int
+    records: tuple[dict[str, Any], ...]
+    extra: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def save(
+    folder: Path,
+    step: int,
+    state: Any,
+    settings: Mapping[str, Any],
+    records: Sequence[Record],
+    extra: Mapping[str, Any] | None = None,
+    keep: int = 2,
+) -> None:
+    """Writes a checkpoint and removes all but the newest ones.
+
+    Args:
+        folder: Where checkpoints are; made if it is not there. One process at a time.
+        step: Larger than every step in the folder, below 10^8.
+        state: A tree of arrays.
+        settings: In full, plain JSON.
+        records: The log of events up to this step, plain JSON.
+        extra: More plain JSON to keep.
+        keep: How many checkpoints stay, at least 2.
+
+    Raises:
+        ValueError: The step or `keep` is not possible.
+        SaveFailed: It could not be written; earlier checkpoints are as they were.
+    """
+    publish(folder, step, leaves.to_host(state), records, about(state, settings, extra), keep)
+
+
+def restore(
+    folder: Path,
+    template: Any,
+    settings: Mapping[str, Any],
+    free: Collection[str] = (),
+) -> Restored | None:
+    """Reads the newest intact checkpoint; damaged ones are renamed to `*.corrupt-N`.
+
+    Args:
+        folder: Where checkpoints are. One process at a time.
+        template: A tree like the saved one; leaves are arrays or jax.ShapeDtypeStruct.
+        settings: Of this run, plain JSON.
+        free: Dotted names of settings that may differ.
+
+    Returns:
+        What was restored, or None where no checkpoint is.
+
+    Raises:
+        CorruptCheckpoint: No checkpoint is intact.
+        SettingsMismatch: The run has other settings or another shape; the fields are named.
+        ValueError: Another version of qlrjax or Orbax wrote the checkpoint.
+        OSError: The folder cannot be read.
+    """
+    wanted = leaves.describe(template)
+
+    def accept(described: Manifest) -> None:
+        check_same_run(described, template, wanted, settings, free)
+
+    found = read_newest(folder, accept)
+    if found is None:
+        return None
+    described, arrays, records, notes = found
+    return Restored(
+        state=leaves.from_host(template, arrays),
+        step=described.step,
+        records=records,
+        extra=described.extra,
+        notes=(*notes, *fingerprint_note(described)),
+    )
+
+
+def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | None:
+    """Manifest, leaves by path, log and notes of the newest intact checkpoint; see `restore`.
+
+    Args:
+        folder: See `restore`.
+        accept: Raises if the manifest is not of the run that is asked for.
+
+    Raises:
+        CorruptCheckpoint: No checkpoint is intact.
+        ValueError: Another version of qlrjax or Orbax wrote the checkpoint.
+        OSError: The folder cannot be read.
+    """
+    notes: list[str] = []
+    for step in reversed(steps(folder)):
+        place = folder.absolute() / f"{step:08d}"
+        try:
+            described = snapshot.verify(place)
+            accept(described)
+            arrays, records = snapshot.read(place, described)
+        except snapshot.Damaged as damage:
+            notes.append(_set_aside(place, str(damage)))
+            continue
+        return described, arrays, records, tuple(notes)
+    if notes or _set_aside_before(folder):
+        raise CorruptCheckpoint(
+            f"no checkpoint in {folder} is intact ({'; '.join(notes) or 'all were set aside'}); "
+            "start the run anew, or put a good copy back"
+        )
+    return None
+
+
+def peek(folder: Path) -> Manifest | None:
+    """The manifest of the checkpoint that `restore` will use; None where none is intact.
+
+    All files are verified, but no array is read and nothing is set aside.
+
+    Raises:
+        ValueError: Another version of qlrjax wrote it.
+        OSError: The folder cannot be read.
+    """
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(snapshot.Damaged):
+            return snapshot.verify(folder / f"{step:08d}")
+    return None
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending; none where there is no folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+
+def check_same_run(
+    described: Manifest,
+    template: Any,
+    wanted: Mapping[str, Leaf],
+    settings: Mapping[str, Any],
+    free: Collection[str] = (),
+) -> None:
+    """Raises SettingsMismatch unless the run that was saved is the one that is asked for.
+
+    Args:
+        described: Of the saved run.
+        template: See `restore`.
+        wanted: `leaves.describe(template)`.
+        settings: See `restore`.
+        free: See `restore`.
+    """
+    differing = _differing(described.settings, settings, free)
+    if not differing:
+        # The same settings can still mean another state: other images, classes or calibration.
+        then = described.statics | {name: _kind(leaf) for name, leaf in described.leaves.items()}
+        now = leaves.static_fields(template) | {name: _kind(leaf) for name, leaf in wanted.items()}
+        differing = _differing(then, now)
+    if differing:
+        rest = len(differing) - _NAMED_AT_MOST
+        more = f" and {rest} more" if rest > 0 else ""
+        raise SettingsMismatch(
+            f"the run was started with other settings: {'; '.join(differing[:_NAMED_AT_MOST])}"
+            f"{more}; use the run's own settings, another folder, or start anew"
+        )
+
+
+def fingerprint_note(described: Manifest) -> list[str]:
+    """One line when bitwise equality with the run that was saved cannot be promised here."""
+    changed = fingerprint.differences(described.fingerprint, fingerprint.take())
+    if not changed:
+        return []
+    return [
+        f"the run was saved on another machine or with other software ({'; '.join(changed)}): "
+        "going on is valid, but bit-for-bit equality is no longer promised"
+    ]
+
+
+def publish(
+    folder: Path,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    records: Sequence[Record],
+    facts: Mapping[str, Any],
+    keep: int = 2,
+) -> None:
+    """As `save`, of leaves by path and of facts for the manifest, see `about`."""
+    if keep < 2:
+        raise ValueError(f"keep is {keep}; at least 2 checkpoints must stay")
+    earlier = _earlier(folder, step)
+    if not max(earlier, default=-1) < step < 10**8:
+        raise ValueError(f"step {step} does not follow the checkpoints {earlier} in {folder}")
+    place = folder.absolute() / f"{step:08d}"
+    draft = place.with_name(f".draft-{place.name}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        snapshot.write(draft, arrays, records, step=step, **facts)
+        draft.rename(place)
+        files.sync(folder)
+    except Exception as error:  # Orbax reports a full disk in many ways
+        shutil.rmtree(draft, ignore_errors=True)
+        raise SaveFailed(_save_failed(folder, step, earlier, error)) from error
+    for old in steps(folder)[:-keep]:
+        # A checkpoint too many is no reason to stop.
+        with contextlib.suppress(OSError):
+            runfolder.remove_folder(folder / f"{old:08d}")
+
+
+def about(
+    state: Any, settings: Mapping[str, Any], extra: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The fields of a manifest that `publish` needs: of the run and of this process."""
+    return {"settings": dict(settings), "extra": dict(extra or {}),
+            "statics": leaves.static_fields(state), "fingerprint": fingerprint.take()}  # fmt: skip
+
+
+def _earlier(folder: Path, step: int) -> list[int]:
+    try:
+        return steps(folder)
+    except OSError as error:
+        raise SaveFailed(_save_failed(folder, step, [], error)) from error
+
+
+def _sweep(folder: Path) -> None:
+    # What a killed process left behind; the run folder's lock keeps live ones out.
+    for pattern in (".draft-*", ".trash-*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _set_aside(place: Path, reason: str) -> str:
+    """Renames a damaged checkpoint and says so."""
+    number = 1
+    while (aside := place.with_name(f"{place.name}.corrupt-{number}")).exists():
+        number += 1
+    what = f"checkpoint {place.name} is damaged ({reason})"
+    try:
+        place.rename(aside)
+    except OSError as error:
+        return f"{what}; it was passed over, but not set aside ({error.strerror})"
+    return f"{what}; it was set aside as {aside.name}"
+
+
+def _set_aside_before(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.corrupt-*"))
+
+
+def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Exception) -> str:
+    last = f"the last good one is {earlier[-1]}" if earlier else "there is no earlier one"
+    return (
+        f"checkpoint {step} could not be written to {folder} ({snapshot.describe_error(error)}); "
+        f"{last}; make room or mend the folder, then give the same command again"
+    )
+
+
+def _differing(
+    then: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """One phrase for every entry that differs, nested ones by their dotted names."""
+    then, now = _flat(then), _flat(now)
+    names = [name for name in sorted({*then, *now}) if name not in free]
+    return [
+        f"{name} was {then.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
+        for name in names
+        if name not in then or name not in now or then[name] != now[name]
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _kind(leaf: Leaf) -> list[Any]:
+    return [leaf.dtype, *leaf.shape]

@@ -1,0 +1,123 @@
+"""A run meets its user's own photos: one more learning event, or a question."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from qlrjax.training import evaluate, learner, newclass
+from qlrjax.runs import grow
+from qlrjax.integer.extractor import Extractor
+from qlrjax.network import Network
+from qlrjax.session import Record, SessionState
+from qlrjax.settings import Settings
+from qlrjax.streams.photos import find_photos, read_photo
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What learning from photos gave.
+
+    Attributes:
+        state: The learner afterwards.
+        class_names: With the new class at the end, if it is one.
+        record: Plain JSON values for the log.
+    """
+
+    state: SessionState
+    class_names: tuple[str, ...]
+    record: Record
+
+
+def read_photos(paths: Sequence[Path], network: Network) -> UInt8[np.ndarray, "n h w 3"]:
+    """All photos of folders and files, at the network's size.
+
+    Raises:
+        ValueError: A photo is missing or damaged, or a folder has none; it is named.
+    """
+    files = [file for path in paths for file in find_photos(path)]
+    return np.stack([read_photo(file, network.in_hw) for file in files])
+
+
+def learn(
+    settings: Settings,
+    extractor: Extractor,
+    class_names: tuple[str, ...],
+    state: SessionState,
+    label: str,
+    images: UInt8[np.ndarray, "n h w 3"],
+) -> Lesson:
+    """One learning event with photos of one class; a new one is learned as `newclass` says.
+
+    Photos count as an event like the stream's, so that admission goes on as in the protocol; but
+    `state.position`, the place in the stream, stays where it is.
+
+    Args:
+        settings: Of the run.
+        extractor: Its frozen stage; the number of classes may be that before the new one.
+        class_names: Classes so far.
+        state: Consumed.
+        label: The class.
+        images: At the network's size.
+    """
+    is_new = label not in class_names
+    if is_new:
+        class_names = (*class_names, label)
+        state = grow.add_class(state)
+    network = grow.with_classes(extractor.network, len(class_names))
+    index, layer = class_names.index(label), settings.latent_layer
+    latents, protocol = extractor(images), settings.protocol
+    if is_new:
+        changed, losses = newclass.learn(
+            network, layer, protocol, state.learner, latents, index, settings.seed
+        )
+    else:
+        changed, losses = learner.learn_event(
+            network, layer, protocol, state.learner, jnp.asarray(latents),
+            np.full(len(images), index, np.int32), event=int(state.learner.event),
+            seed=settings.seed,
+        )  # fmt: skip
+    latest = max(int(state.position) - 1, 0)
+    first_seen = jnp.minimum(state.introduced[index], latest)
+    state = dataclasses.replace(
+        state, learner=changed, introduced=state.introduced.at[index].set(first_seen)
+    )
+    record = {
+        "learned_from_photos": label,
+        "images": len(images),
+        "loss_first": float(losses[0]),
+        "loss_last": float(losses[-1]),
+        "replays_filled": int(changed.memory.filled),
+    }
+    return Lesson(state, class_names, record)
+
+
+def probabilities(
+    settings: Settings,
+    extractor: Extractor,
+    state: SessionState,
+    images: np.ndarray,
+    are_latents: bool = False,
+) -> Float32[np.ndarray, "n classes"]:
+    """Softmax over the classes learned so far; classes never seen have probability 0.
+
+    Args:
+        settings: Of the run.
+        extractor: Its frozen stage.
+        state: The learner.
+        images: uint8[n, h, w, 3] at the network's size.
+        are_latents: `images` are the extractor's latents already.
+    """
+    classes = state.introduced.shape[0]
+    network = grow.with_classes(extractor.network, classes)
+    latents = images if are_latents else extractor(images)
+    logits = evaluate.logits(
+        network, settings.latent_layer, settings.protocol, state.learner, latents
+    )
+    seen = np.asarray(state.learner.head.past) > 0
+    logits = np.where(seen[None, :], logits, -np.inf)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,0 +1,130 @@
+"""A run's folder: one process at a time, files that are whole or absent, a log that cannot drift.
+
+The log of events is never appended to. It is a copy of the records in the last checkpoint and is
+replaced as a whole, so no kill can leave an event in it twice, half, or not at all.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+from qlrjax import files
+
+LOCK_NAME = "run.lock"
+Record = Mapping[str, Any]
+
+
+class FolderBusy(ValueError):
+    """Another process works in the folder."""
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process; makes the folder if it is not there.
+
+    The kernel holds the lock (flock), so it is gone as soon as its process is, however that died.
+
+    Raises:
+        FolderBusy: Another process holds it.
+        OSError: The folder cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = filelock.FileLock(folder / LOCK_NAME, timeout=0)
+    try:
+        held.acquire()
+    except filelock.Timeout as error:
+        raise FolderBusy(
+            f"another process works in {folder}; wait until it ends, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def encode_records(records: Iterable[Record]) -> bytes:
+    """One line of JSON a record, the same bytes for the same records.
+
+    Raises:
+        ValueError: A record holds a value that JSON lacks, such as NaN.
+    """
+    lines = (json.dumps(record, allow_nan=False) for record in records)
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def decode_records(data: bytes) -> tuple[dict[str, Any], ...]:
+    """Inverse of `encode_records`.
+
+    Raises:
+        ValueError: A line is not a JSON object.
+    """
+    records = tuple(json.loads(line) for line in data.decode().split("\n") if line)
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("a line of the log is not an object")
+    return records
+
+
+def write_records(path: Path, records: Sequence[Record]) -> None:
+    """Replaces a log by exactly these records, unless it holds them already.
+
+    Raises:
+        OSError: The log could not be written; the old one is as it was.
+    """
+    data = encode_records(records)
+    try:
+        unchanged = path.read_bytes() == data
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        files.write_atomic(path, data)
+
+
+def read_records(path: Path) -> tuple[dict[str, Any], ...]:
+    """Records of a log; none where there is no log.
+
+    Raises:
+        ValueError: The file is not a log.
+    """
+    try:
+        return decode_records(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a log of events: {error}") from error
+
+
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Removes the named files and folders of a run, in this order, and nothing else.
+
+    A named folder disappears at once: it is renamed first and emptied afterwards.
+
+    Raises:
+        ValueError: A name is not one of the folder's own entries.
+        OSError: Something could not be removed.
+    """
+    for name in names:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(f"{name!r} does not name an entry of {folder}")
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder so that a crash leaves it whole, or gone under its name.
+
+    Raises:
+        OSError: It could not be renamed or emptied.
+    """
+    trash = path.with_name(f".trash-{path.name}")
+    if trash.exists():
+        shutil.rmtree(trash)
+    path.rename(trash)
+    shutil.rmtree(trash)

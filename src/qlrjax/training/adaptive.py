@@ -1,0 +1,142 @@
+"""The adaptive stage: FP32 forward of the trained layers, batch renorm, loss.
+
+Parameters are a plain tree: {"layers": {name: {"weight", "gamma", "beta"}}, "head": (C, classes)};
+the statistics of batch renorm are {name: {"mean", "std"}}. The head has no bias (ar1-pytorch).
+"""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32
+
+from qlrjax.network import Network, floating
+
+Params = dict[str, Any]
+Statistics = dict[str, dict[str, Array]]
+
+
+@flax.struct.dataclass
+class RenormLimits:
+    """How far batch renorm may correct: r in [1/r_max, r_max], d in [-d_max, d_max]."""
+
+    r_max: Float32[Array, ""]
+    d_max: Float32[Array, ""]
+
+
+def init(
+    network: Network, parameters: floating.Parameters, latent_layer: int
+) -> tuple[Params, Statistics]:
+    """Trained parameters and statistics from pretrained ones; the head starts at zero.
+
+    std = sqrt(variance + epsilon): epsilon stays inside the root, since pretrained variances can be
+    as small as 1e-35.
+    """
+    layers, statistics = {}, {}
+    for layer in network.adaptive(latent_layer)[:-1]:
+        source = parameters[layer.name]
+        layers[layer.name] = {
+            name: jnp.asarray(source[name], jnp.float32) for name in ("weight", "gamma", "beta")
+        }
+        std = np.sqrt(np.asarray(source["variance"], np.float64) + network.bn_epsilon)
+        statistics[layer.name] = {
+            "mean": jnp.asarray(source["mean"], jnp.float32),
+            "std": jnp.asarray(std, jnp.float32),
+        }
+    head = jnp.zeros((network.layers[-1].in_channels, network.classes), jnp.float32)
+    return {"layers": layers, "head": head}, statistics
+
+
+def forward(
+    network: Network,
+    latent_layer: int,
+    params: Params,
+    statistics: Statistics,
+    latents: Float32[Array, "n h w c"],
+    limits: RenormLimits | None = None,
+) -> tuple[Float32[Array, "n classes"], Statistics]:
+    """Logits of a batch of dequantized latents.
+
+    Args:
+        network: The table.
+        latent_layer: The cut; at 0 the latents are pixel codes and are normalised here.
+        params: See the module.
+        statistics: Running mean and standard deviation by layer.
+        latents: Real-valued inputs of layer `latent_layer`.
+        limits: Given, the batch's own statistics normalise it, corrected within the limits (batch
+            renorm, training). None: the running statistics do (inference).
+
+    Returns:
+        Logits, and the batch's mean and standard deviation by layer (empty without limits).
+    """
+    pooled, batch_statistics = features(network, latent_layer, params, statistics, latents, limits)
+    return pooled @ params["head"], batch_statistics
+
+
+def features(
+    network: Network,
+    latent_layer: int,
+    params: Params,
+    statistics: Statistics,
+    latents: Float32[Array, "n h w c"],
+    limits: RenormLimits | None = None,
+) -> tuple[Float32[Array, "n features"], Statistics]:
+    """What the head sees, and the batch's statistics; arguments as for `forward`."""
+    x = floating.normalise(latents, network) if latent_layer == 0 else latents
+    batch_statistics: Statistics = {}
+    for layer in network.adaptive(latent_layer)[:-1]:
+        trained, running = params["layers"][layer.name], statistics[layer.name]
+        y = floating.linear_part(layer, trained["weight"], x)
+        if limits is None:
+            y = (y - _row(running["mean"])) / _row(running["std"])
+        else:
+            batch = batch_moments(y, network.bn_epsilon)
+            batch_statistics[layer.name] = batch
+            y = renormalise(y, batch, running, limits)
+        y = y * _row(trained["gamma"]) + _row(trained["beta"])
+        x = floating.activate(y, network.activation)
+    return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
+
+
+def batch_moments(y: Float32[Array, "n h w c"], epsilon: float) -> dict[str, Array]:
+    """Mean and sqrt(biased variance + epsilon) per channel."""
+    mean = jnp.mean(y, axis=(0, 1, 2))
+    variance = jnp.mean((y - _row(mean)) ** 2, axis=(0, 1, 2))
+    return {"mean": mean, "std": jnp.sqrt(variance + epsilon)}
+
+
+def renormalise(
+    y: Float32[Array, "n h w c"],
+    batch: dict[str, Array],
+    running: dict[str, Array],
+    limits: RenormLimits,
+) -> Float32[Array, "n h w c"]:
+    """(y - mean_B) / std_B * r + d, with r and d held constant in the gradient (Ioffe 2017)."""
+    r = jnp.clip(batch["std"] / running["std"], 1 / limits.r_max, limits.r_max)
+    d = (batch["mean"] - running["mean"]) / running["std"]
+    d = jnp.clip(d, -limits.d_max, limits.d_max)
+    r, d = jax.lax.stop_gradient(r), jax.lax.stop_gradient(d)
+    return (y - _row(batch["mean"])) * _row(r / batch["std"]) + _row(d)
+
+
+def update_statistics(
+    running: Statistics, batch: Statistics, momentum: Float32[Array, ""]
+) -> Statistics:
+    """Returns running + momentum * (batch - running), on mean and standard deviation."""
+    return jax.tree.map(lambda old, new: old + momentum * (new - old), running, batch)
+
+
+def cross_entropy(
+    logits: Float32[Array, "n classes"], labels: Int32[Array, " n"], weight: Bool[Array, " n"]
+) -> Float32[Array, ""]:
+    """Mean over the samples whose weight is true, over all logits without masking."""
+    log_p = jax.nn.log_softmax(logits)
+    picked = jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+    share = weight.astype(jnp.float32)
+    return -jnp.sum(picked * share) / jnp.maximum(jnp.sum(share), 1.0)
+
+
+def _row(values: Float32[Array, " c"]) -> Float32[Array, "1 1 1 c"]:
+    return values.reshape(1, 1, 1, -1)

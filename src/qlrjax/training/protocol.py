@@ -1,0 +1,130 @@
+"""How events are learned: the settings, and what they come to at a given event and mini-batch.
+
+The protocol is that of Pellegrini et al. (arXiv 1912.01100) as coded in vlomonaco/ar1-pytorch.
+"""
+
+import dataclasses
+from typing import Literal
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float32, Int32
+
+from qlrjax.training import adaptive
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How events are learned.
+
+    The defaults suit short streams of few images; `presets` has ar1-pytorch's for NICv2-391, which
+    differ in the learning rates (1e-3, then 5e-5) and in `drop_remainder`.
+
+    Attributes:
+        minibatch: Latents in a mini-batch.
+        first_epochs: Passes over the first event.
+        epochs: Passes over every later event.
+        first_learning_rate: SGD step of the first event.
+        learning_rate: SGD step of later events.
+        momentum: Of SGD; cleared once, after the first event.
+        weight_decay: On all trained parameters.
+        first_renorm_momentum: Of the running statistics in the first event.
+        renorm_momentum: Likewise in later events.
+        r_max: Largest correction r of batch renorm.
+        d_max: Largest correction d of batch renorm.
+        renorm_step: In the first event, r_max and d_max grow by this a sample, from 1 and 0.
+        normalization: "renorm" as above; "batch" is plain batch norm (r = 1, d = 0); "running"
+            normalises by the running statistics and never changes them.
+        classifier: "cwr*" consolidates the head; "plain" trains one head throughout; "auto" is
+            "cwr*" with replays and "plain" without (plain fine-tuning).
+        synaptic_strength: Weight of Synaptic Intelligence (AR1); 0 turns it off ("AR1*-free").
+        train_layers: False trains the head only, above frozen layers (pure CWR*).
+        drop_remainder: True drops an event's last latents as ar1-pytorch does, see `minibatch`.
+        reshuffle: A new order of the new latents every epoch, instead of every event.
+    """
+
+    minibatch: int = 128
+    first_epochs: int = 4
+    epochs: int = 4
+    first_learning_rate: float = 2e-3
+    learning_rate: float = 2e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    first_renorm_momentum: float = 0.01
+    renorm_momentum: float = 5e-5
+    r_max: float = 1.25
+    d_max: float = 0.5
+    renorm_step: float = 4.1e-5
+    normalization: Literal["renorm", "batch", "running"] = "renorm"
+    classifier: Literal["auto", "cwr*", "plain"] = "auto"
+    synaptic_strength: float = 0.0
+    train_layers: bool = True
+    drop_remainder: bool = False
+    reshuffle: bool = False
+
+    def __post_init__(self) -> None:
+        positive = ("minibatch", "first_epochs", "epochs", "first_learning_rate", "learning_rate")
+        for name in positive:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("weight_decay", "synaptic_strength", "d_max", "renorm_step"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("momentum", "first_renorm_momentum", "renorm_momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 1 <= self.r_max < float("inf"):
+            raise ValueError(f"r_max is {self.r_max}; it must be at least 1")
+
+
+@flax.struct.dataclass
+class EventRates:
+    """What differs between the first event and the others, so that one program serves both."""
+
+    learning_rate: Float32[Array, ""]
+    renorm_momentum: Float32[Array, ""]
+    r_start: Float32[Array, ""]
+    d_start: Float32[Array, ""]
+
+
+def optimizer(protocol: Protocol) -> optax.GradientTransformation:
+    """torch.optim.SGD: decay is added to the gradient, then momentum; the rate is applied later."""
+    return optax.chain(
+        optax.add_decayed_weights(protocol.weight_decay), optax.trace(protocol.momentum)
+    )
+
+
+def rates_at(protocol: Protocol, event: int) -> EventRates:
+    """Rates and the start of the batch-renorm schedule for an event, counted from 0."""
+    first = event == 0
+    values = (
+        protocol.first_learning_rate if first else protocol.learning_rate,
+        protocol.first_renorm_momentum if first else protocol.renorm_momentum,
+        1.0 if first else protocol.r_max,
+        0.0 if first else protocol.d_max,
+    )
+    return EventRates(*(jnp.asarray(value, jnp.float32) for value in values))
+
+
+def renorm_limits(
+    protocol: Protocol, event_rates: EventRates, index: Int32[Array, ""], size: int
+) -> adaptive.RenormLimits | None:
+    """Limits of batch renorm at mini-batch `index` of an event; None uses running statistics."""
+    if protocol.normalization == "running" or not protocol.train_layers:
+        return None
+    if protocol.normalization == "batch":
+        return adaptive.RenormLimits(jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32))
+    grown = np.float32(protocol.renorm_step * size) * index.astype(jnp.float32)
+    return adaptive.RenormLimits(
+        jnp.minimum(event_rates.r_start + grown, protocol.r_max),
+        jnp.minimum(event_rates.d_start + grown, protocol.d_max),
+    )
+
+
+def consolidates(protocol: Protocol, replays: int) -> bool:
+    """Whether the head is CWR*'s with that many replays, see `Protocol.classifier`."""
+    if protocol.classifier == "auto":
+        return replays > 0
+    return protocol.classifier == "cwr*"

@@ -1,0 +1,159 @@
+"""The replay memory: latents as packed bytes, with their labels.
+
+A memory is a pytree. Codes of 1 to 8 bits take exactly ceil(elements * bits / 8) bytes a latent,
+what the device would hold; 32 bits keep float32 latents, the baseline. Zero slots: no replay.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, UInt8
+
+from qlrjax.integer import fixedpoint, latent_codes
+
+FLOAT_BITS = 32
+
+Latents = UInt8[Array, "n *shape"] | Float32[Array, "n *shape"]
+
+
+@flax.struct.dataclass
+class ReplayMemory:
+    """Replayed latents of one latent layer.
+
+    Attributes:
+        data: uint8[slots, bytes] of packed codes, or float32[slots, elements] at 32 bits.
+        labels: int32[slots], -1 where the slot is free.
+        filled: int32, the number of slots in use; they are the first ones.
+        shape: Height, width and channels of a latent.
+        bits: 1 to 8, or 32 for float32.
+        latent_max: a_max, the real value of the largest code.
+    """
+
+    data: UInt8[Array, "slots bytes"] | Float32[Array, "slots elements"]
+    labels: Int32[Array, " slots"]
+    filled: Int32[Array, ""]
+    shape: tuple[int, int, int] = flax.struct.field(pytree_node=False)
+    bits: int = flax.struct.field(pytree_node=False)
+    latent_max: float = flax.struct.field(pytree_node=False)
+
+    @property
+    def slots(self) -> int:
+        """Number of latents the memory can hold."""
+        return self.labels.shape[0]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the latents, without labels."""
+        return self.data.size * self.data.dtype.itemsize
+
+
+def check_bits(bits: int) -> None:
+    """Raises ValueError unless bits is 1 to 8, or 32."""
+    if bits != FLOAT_BITS and not 1 <= bits <= 8:
+        raise ValueError(f"{bits} bits a replay are not possible; choose 1 to 8, or 32 for float32")
+
+
+def latent_bytes(elements: int, bits: int) -> int:
+    """Bytes of one stored latent."""
+    check_bits(bits)
+    return 4 * elements if bits == FLOAT_BITS else fixedpoint.packed_bytes(elements, bits)
+
+
+def init(
+    slots: int, shape: tuple[int, int, int], bits: int, latent_max: float = 1.0
+) -> ReplayMemory:
+    """An empty memory.
+
+    Raises:
+        ValueError: `slots` is negative or `bits` is not possible.
+    """
+    if slots < 0:
+        raise ValueError(f"{slots} replays are not possible; choose 0 or more")
+    elements = shape[0] * shape[1] * shape[2]
+    size = latent_bytes(elements, bits)
+    if bits == FLOAT_BITS:
+        data = jnp.zeros((slots, elements), jnp.float32)
+    else:
+        data = jnp.zeros((slots, size), jnp.uint8)
+    labels = jnp.full((slots,), -1, jnp.int32)
+    return ReplayMemory(data, labels, jnp.zeros((), jnp.int32), shape, bits, latent_max)
+
+
+def encode(memory: ReplayMemory, latents: Latents) -> Array:
+    """What the memory stores for latents: rows of packed codes, or of floats.
+
+    8-bit codes are narrowed in integers; float latents are quantized. See `quantize`.
+    """
+    flat = latents.reshape(latents.shape[0], -1)
+    if memory.bits == FLOAT_BITS:
+        return decode_codes(flat, memory.latent_max)
+    if flat.dtype == jnp.uint8:
+        codes = fixedpoint.narrow(flat, memory.bits)
+    else:
+        codes = latent_codes.quantize(flat, memory.latent_max, memory.bits)
+    return fixedpoint.pack(codes, memory.bits)
+
+
+def decode_codes(latents: Latents, latent_max: float) -> Float32[Array, "n *shape"]:
+    """Real values of latents as the frozen stage gives them: 8-bit codes, or floats already."""
+    if latents.dtype == jnp.uint8:
+        return latent_codes.dequantize(latents, latent_max, 8)
+    return latents
+
+
+def read(memory: ReplayMemory, slots: Int32[Array, " k"]) -> Float32[Array, "k h w c"]:
+    """Dequantized latents of the given slots, which must be below `memory.slots`."""
+    rows = memory.data[slots]
+    if memory.bits != FLOAT_BITS:
+        height, width, channels = memory.shape
+        codes = fixedpoint.unpack(rows, memory.bits, height * width * channels)
+        rows = latent_codes.dequantize(codes, memory.latent_max, memory.bits)
+    return rows.reshape(rows.shape[0], *memory.shape)
+
+
+def quota(slots: int, event: int, new: int) -> int:
+    """How many latents of an event (from 0) are admitted: min(slots // (event + 1), new)."""
+    return min(slots // (event + 1), new)
+
+
+def admit(
+    memory: ReplayMemory,
+    key: PRNGKeyArray,
+    latents: Latents,
+    labels: Int32[Array, " n"],
+    valid: Bool[Array, " n"],
+    count: Int32[Array, ""],
+) -> ReplayMemory:
+    """Writes `count` random valid latents into free slots first, then over random used ones.
+
+    No new latent is taken twice and no slot is written twice in one call. `count` must not exceed
+    the number of valid latents or of slots, as `quota` guarantees; more is cut to that.
+    """
+    most = min(latents.shape[0], memory.slots)
+    if most == 0:
+        return memory
+    new_key, slot_key = jax.random.split(key)
+    lottery = jnp.where(valid, jax.random.uniform(new_key, valid.shape), 2.0)
+    chosen = jnp.argsort(lottery)[:most]
+    index = jnp.arange(memory.slots)
+    free_first = (index - memory.slots).astype(jnp.float32)
+    raffle = jax.random.uniform(slot_key, (memory.slots,))
+    targets = jnp.argsort(jnp.where(index >= memory.filled, free_first, raffle))[:most]
+    count = jnp.minimum(count, jnp.minimum(jnp.sum(valid.astype(jnp.int32)), most))
+    # Rows beyond the count are sent outside the memory, where a scatter drops them.
+    targets = jnp.where(jnp.arange(most) < count, targets, memory.slots)
+    rows = encode(memory, latents[chosen])
+    return dataclasses.replace(
+        memory,
+        data=memory.data.at[targets].set(rows, mode="drop"),
+        labels=memory.labels.at[targets].set(labels[chosen], mode="drop"),
+        filled=jnp.minimum(memory.filled + count, memory.slots),
+    )
+
+
+def class_counts(memory: ReplayMemory, classes: int) -> Int32[Array, " classes"]:
+    """How many stored latents each class has."""
+    hits = memory.labels[:, None] == jnp.arange(classes)[None, :]
+    return jnp.sum(hits.astype(jnp.int32), axis=0)

@@ -1,0 +1,131 @@
+"""Every export of a run that has really learned, by the command line, read back by others."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+from support import oracle
+
+from qlrjax import cli
+from qlrjax import settings as settings_file
+from qlrjax.cli import export as cli_export
+from qlrjax.integer import deployed, fixedpoint
+from qlrjax.runs import run
+from qlrjax.settings import Settings
+from qlrjax.streams import builtin
+from qlrjax.streams.open import StreamSettings
+from qlrjax.training.protocol import Protocol
+
+SETTINGS = Settings(
+    latent_layer=26, replays=9, bits=6, weights="random:2:0.25", resolution=40, seed=1,
+    calibration_images=8,
+    stream=StreamSettings(data="builtin", train_per_class=4, test_per_class=1, sessions=1,
+                          first_classes=5, pairs_per_event=5),
+    protocol=Protocol(minibatch=8, first_epochs=1, epochs=1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two events of Fashion-MNIST at layer 26 of a small network, 6-bit replays."""
+    path = tmp_path_factory.mktemp("run") / "run"
+    assert run.run(SETTINGS, path).finished
+    return path
+
+
+@pytest.fixture(scope="module")
+def opened(folder):
+    return run.open_run(folder)
+
+
+@pytest.fixture(scope="module")
+def images():
+    source = builtin.source((40, 40))
+    return source.read(np.arange(0, 4000, 500))
+
+
+@pytest.mark.parametrize("what", ["onnx", "qdq"])
+def test_onnx(folder, opened, images, what, tmp_path, capsys):
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
+    out = tmp_path / "new" / "model.onnx"
+    assert cli.main(["export", str(folder), "--format", what, "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"images": images})[0]
+    codes = opened.extractor(images)
+    if what == "onnx":  # narrowed as the replay memory stores them
+        np.testing.assert_array_equal(got, fixedpoint.narrow(jax.numpy.asarray(codes), 6))
+    else:
+        assert np.abs(got.astype(int) - codes.astype(int)).mean() < 1
+
+
+def test_npz(folder, opened, images):
+    assert cli.main(["export", str(folder), "--format", "npz"]) == 0
+    path = folder / "export" / "arrays.npz"
+    stage = deployed.load(path, (40, 40, 3))
+    np.testing.assert_array_equal(oracle.apply(stage, images), opened.extractor(images))
+    learner = opened.state.learner
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["class_names"].tolist() == list(builtin.CLASS_NAMES)
+        np.testing.assert_array_equal(archive["head"], learner.head.weight)
+        np.testing.assert_array_equal(archive["replay.data"], learner.memory.data)
+        name = opened.extractor.network.layers[26].name
+        for field, value in learner.training.params["layers"][name].items():
+            np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
+        for field, value in learner.training.statistics[name].items():
+            np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
+        assert archive["latent_max"] == opened.extractor.latent_max
+
+
+def test_c(folder, opened, images, tmp_path, capsys):
+    out = tmp_path / "c"
+    assert cli.main(["export", str(folder), "--format", "c", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"| replay memory (packed) | {opened.state.learner.memory.bytes:,} |" in printed
+    assert "HyperRAM (67,108,864 B)" in printed
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler named cc")
+    subprocess.run(["cc", "-std=c99", *map(str, out.glob("*.c")), "-lm", "-o", out / "qlr"],
+                   check=True)  # fmt: skip
+    (out / "images").write_bytes(images.tobytes())
+    subprocess.run(["./qlr", "frozen", "images", "codes"], cwd=out, check=True)
+    got = np.fromfile(out / "codes", np.uint8)
+    np.testing.assert_array_equal(got, opened.extractor(images).ravel())
+
+
+def test_state_goes_to_another_folder_and_on(folder, opened, tmp_path, capsys):
+    file, copy = tmp_path / "run.npz", tmp_path / "copy"
+    assert cli.main(["export", str(folder), "--format", "state", "--out", str(file)]) == 0
+    assert cli.main(["import", str(file), str(copy)]) == 0
+    assert "2 learned events, 10 classes" in capsys.readouterr().out
+    again = run.open_run(copy)
+    for one, other in zip(jax.tree.leaves(again.state), jax.tree.leaves(opened.state), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (copy / run.EVENTS).read_bytes() == (folder / run.EVENTS).read_bytes()
+    assert settings_file.load(copy / run.SETTINGS) == SETTINGS
+    assert cli.main(["import", str(file), str(copy)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_faults_are_sentences(folder, opened, tmp_path, monkeypatch, capsys):
+    assert cli.main(["export", str(tmp_path / "none")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert cli.main(["export", str(tmp_path / "none"), "--format", "state"]) == 2
+    assert "no run folder" in capsys.readouterr().err
+    (tmp_path / "x.npz").write_bytes(json.dumps({}).encode())
+    assert cli.main(["import", str(tmp_path / "x.npz"), str(tmp_path / "y")]) == 2
+    assert "x.npz" in capsys.readouterr().err
+    floating = dataclasses.replace(opened, settings=dataclasses.replace(SETTINGS, frozen="float32"))
+    with pytest.raises(ValueError, match="only integer stages can be exported"):
+        cli_export.write("onnx", tmp_path / "x", floating)
+
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(cli_export.importlib, "import_module", missing)
+    with pytest.raises(ValueError, match=r"pip install 'qlrjax\[onnx\]'"):
+        cli_export.write("qdq", tmp_path / "x", opened)

@@ -1,0 +1,151 @@
+"""What the settings of an event do, one by one; `test_learner_oracle` has the arithmetic."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qlrjax import presets, weights
+from qlrjax.network import mobilenet_v1
+from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.protocol import Protocol, rates_at, renorm_limits
+
+CUT, CLASSES = 25, 4
+BASE = Protocol(minibatch=6, first_epochs=2, epochs=2, first_learning_rate=0.01, learning_rate=0.01)
+
+
+@functools.cache
+def network_and_parameters():
+    network = mobilenet_v1(0.25, (40, 32), CLASSES)
+    return network, weights.random(network, 2)
+
+
+def fresh(protocol, slots=8, bits=8):
+    network, parameters = network_and_parameters()
+    params, statistics = adaptive.init(network, parameters, CUT)
+    memory = replay.init(slots, network.latent_shape(CUT), bits, 3.0)
+    return learner.init(network, CUT, protocol, params, statistics, memory)
+
+
+def learn(protocol, slots=8, bits=8, events=2, pad_to=None, seed=0):
+    network, _ = network_and_parameters()
+    state = fresh(protocol, slots, bits)
+    random = np.random.default_rng(0)
+    for event in range(events):
+        labels = random.integers(0, CLASSES, 12 - event).astype(np.int32)
+        codes = random.integers(0, 256, (len(labels), *network.latent_shape(CUT)))
+        latents = jnp.asarray(codes.astype(np.uint8))
+        state, losses = learner.learn_event(
+            network, CUT, protocol, state, latents, labels, event, seed, pad_to
+        )
+    return state, losses
+
+
+def same(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_padding_changes_nothing_but_the_lottery():
+    plain, padded = learn(BASE, slots=0, events=1), learn(BASE, slots=0, events=1, pad_to=15)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(padded), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_running_statistics_are_kept():
+    state, losses = learn(dataclasses.replace(BASE, normalization="running"), events=1)
+    assert same(state.training.statistics, fresh(BASE).training.statistics)
+    assert not same(state.training.params, fresh(BASE).training.params)
+    assert np.isfinite(losses).all()
+
+
+def test_head_only_leaves_the_layers():
+    state, _ = learn(dataclasses.replace(BASE, train_layers=False), events=1)
+    start = fresh(BASE).training
+    assert same(state.training.params["layers"], start.params["layers"])
+    assert same(state.training.statistics, start.statistics)
+    assert np.any(np.asarray(state.head.weight))
+
+
+@pytest.mark.parametrize(
+    ("classifier", "slots", "consolidates"),
+    [("auto", 8, True), ("auto", 0, False), ("plain", 8, False), ("cwr*", 0, True)],
+)  # fmt: skip
+def test_which_head_answers(classifier, slots, consolidates):
+    protocol = dataclasses.replace(BASE, classifier=classifier)
+    state = fresh(protocol, slots)
+    marked = state.replace(head=state.head.replace(weight=state.head.weight + 1.0))
+    head = learner.inference_params(protocol, marked)["head"]
+    assert float(head[0, 0]) == float(consolidates)
+
+
+def test_synaptic_strength_holds_the_layers():
+    """What event 0 found important moves less in event 1; the pull is towards event 0's end."""
+    slow = dataclasses.replace(BASE, epochs=20, learning_rate=5e-5, weight_decay=0.0)
+    strong = dataclasses.replace(slow, synaptic_strength=1e6)
+
+    def moved(protocol):
+        before, _ = learn(protocol, slots=0, events=1, pad_to=12)
+        after, _ = learn(protocol, slots=0, events=2, pad_to=12)
+        steps = jax.tree.map(
+            lambda old, new: float(jnp.sum((new - old) ** 2)),
+            before.training.params["layers"], after.training.params["layers"],
+        )  # fmt: skip
+        return np.sqrt(sum(jax.tree.leaves(steps))), after.training.synapses
+
+    free, none = moved(slow)
+    held, synapses = moved(strong)
+    assert none is None
+    assert held < 0.8 * free
+    importance = jax.tree.leaves(synapses.importance)
+    assert max(float(leaf.max()) for leaf in importance) > 0
+    assert all(float(leaf.min()) >= 0 for leaf in importance)
+
+
+def test_the_momentum_is_cleared_once():
+    """With a rate of nearly 0 in event 1, the old momentum would still move the parameters."""
+    protocol = dataclasses.replace(BASE, learning_rate=1e-30)
+    before, _ = learn(protocol, slots=0, events=1, pad_to=12)
+    after, _ = learn(protocol, slots=0, events=2, pad_to=12)
+    assert same(before.training.params["layers"], after.training.params["layers"])
+    trace = next(part.trace for part in after.training.optimizer if hasattr(part, "trace"))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(trace))
+
+
+def test_a_seed_decides_everything():
+    one, again, other = learn(BASE), learn(BASE), learn(BASE, seed=1)
+    assert same(one, again)
+    assert not same(one[0].memory.data, other[0].memory.data)
+
+
+def test_the_published_renorm_schedule():
+    """5.248e-3 a mini-batch of 128: r_max is full after 48 of them and d_max after 96."""
+    protocol = presets.preset("ar1star-free").protocol
+    first = rates_at(protocol, 0)
+    at = {
+        step: renorm_limits(protocol, first, jnp.asarray(step, jnp.int32), 128)
+        for step in (0, 1, 47, 48, 95, 96)
+    }
+    assert (float(at[0].r_max), float(at[0].d_max)) == (1.0, 0.0)
+    assert float(at[1].d_max) == pytest.approx(5.248e-3)
+    assert float(at[47].r_max) < 1.25 == float(at[48].r_max)
+    assert float(at[95].d_max) < 0.5 == float(at[96].d_max)
+    later = renorm_limits(protocol, rates_at(protocol, 1), jnp.asarray(0, jnp.int32), 128)
+    assert (float(later.r_max), float(later.d_max)) == (1.25, 0.5)
+
+
+def test_the_published_rates():
+    protocol = presets.preset("ar1star-free").protocol
+    first, later = rates_at(protocol, 0), rates_at(protocol, 1)
+    assert float(first.learning_rate) == pytest.approx(1e-3)
+    assert float(first.renorm_momentum) == pytest.approx(0.01)
+    assert float(later.learning_rate) == pytest.approx(5e-5)
+    assert float(later.renorm_momentum) == pytest.approx(5e-5)
+    assert same(later, rates_at(protocol, 390))
+    assert (protocol.minibatch, protocol.first_epochs, protocol.epochs) == (128, 4, 4)
+    assert (protocol.momentum, protocol.weight_decay) == (0.9, 5e-4)
+    assert (protocol.synaptic_strength, protocol.drop_remainder) == (0.0, True)
+    assert (protocol.normalization, protocol.classifier) == ("renorm", "cwr*")
