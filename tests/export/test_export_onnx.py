@@ -14,17 +14,14 @@ from qlrjax.streams import builtin
 onnx = pytest.importorskip("onnx", reason="needs the extra qlrjax[onnx]")
 runtime = pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
 
+from support import onnx_runtime  # noqa: E402
+
 from qlrjax.export.onnx import exact as onnx_exact  # noqa: E402
 from qlrjax.export.onnx import qdq as onnx_qdq  # noqa: E402
 
 
 def run(model, images):
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, {"images": images})[0]
+    return onnx_runtime.run(model.SerializeToString(), images)
 
 
 @pytest.mark.parametrize("convention", ["tensorflow", "pytorch"])

@@ -50,12 +50,13 @@ def images():
 
 @pytest.mark.parametrize("what", ["onnx", "qdq"])
 def test_onnx(folder, opened, images, what, tmp_path, capsys):
-    runtime = pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
+    pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")
+    from support import onnx_runtime
+
     out = tmp_path / "new" / "model.onnx"
     assert cli.main(["export", str(folder), "--format", what, "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
-    session = runtime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
-    got = session.run(None, {"images": images})[0]
+    got = onnx_runtime.run(out.read_bytes(), images)
     codes = opened.extractor(images)
     if what == "onnx":  # narrowed as the replay memory stores them
         np.testing.assert_array_equal(got, fixedpoint.narrow(jax.numpy.asarray(codes), 6))

@@ -6,6 +6,7 @@ import pytest
 
 from qlrjax import weights
 from qlrjax.network import mobilenet_v1
+from qlrjax.weights import mobilenet
 
 
 def test_builtin_weights_fit_the_table_and_are_sane():
@@ -118,7 +119,7 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
 
 
 def test_a_damaged_asset_is_noticed(monkeypatch):
-    monkeypatch.setattr(weights, "ASSET_SHA256", "0" * 64)
+    monkeypatch.setattr(mobilenet, "ASSET_SHA256", "0" * 64)
     with pytest.raises(weights.WeightsError, match="install qlrjax again"):
         weights.load_builtin()
 

@@ -100,7 +100,7 @@ def write(what: Format, out: Path, opened: OpenRun) -> str:
 
 
 def _onnx(out: Path, opened: OpenRun) -> str:
-    onnx_exact = _needs_onnx("onnx_exact")
+    onnx_exact = _needs_onnx("exact")
     extractor, memory = opened.extractor, opened.state.learner.memory
     model = onnx_exact.export(
         extractor.quantized.stage, (*extractor.network.in_hw, 3), extractor.latent_max,
@@ -114,13 +114,14 @@ def _onnx(out: Path, opened: OpenRun) -> str:
 
 
 def _qdq(out: Path, opened: OpenRun) -> str:
-    onnx_qdq = _needs_onnx("onnx_qdq")
+    onnx_qdq = _needs_onnx("qdq")
     quantized, network = opened.extractor.quantized, opened.extractor.network
     model = onnx_qdq.export(quantized.stage, (*network.in_hw, 3), quantized.ranges)
     _save(out, model.SerializeToString())
     return (
         f"{out}: the same stage in QDQ form; codes can differ by one wherever rounding is close, "
-        "and later layers carry that on"
+        "and later layers carry that on. On x86 without VNNI, give ONNX Runtime the session option "
+        "session.x64quantprecision=1, or its products saturate"
     )
 
 
@@ -176,7 +177,7 @@ def _save(out: Path, content: bytes) -> None:
 
 def _needs_onnx(module: str) -> ModuleType:
     try:
-        return importlib.import_module(f"qlrjax.export.{module}")
+        return importlib.import_module(f"qlrjax.export.onnx.{module}")
     except ModuleNotFoundError as error:
         raise ValueError(
             "ONNX export needs the package onnx; install it with: pip install 'qlrjax[onnx]'"
