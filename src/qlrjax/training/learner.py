@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32, Int32
 
 from qlrjax.network import Network
-from qlrjax.training import adaptive, head, minibatch, replay, synaptic
+from qlrjax.training import adaptive, draws, head, minibatch, replay, synaptic
 from qlrjax.training.protocol import (
     EventRates,
     Protocol,
@@ -109,8 +109,7 @@ def learn_event(
     """
     new, memory = len(labels), state.memory
     rows = max(pad_to or new, new)
-    key = jax.random.fold_in(jax.random.key(seed), event)
-    plan_key, admit_key = jax.random.split(key)
+    plan_key, admit_key = draws.split(draws.start(protocol.draws, seed, event))
     filled = int(memory.filled)
     composition = minibatch.compose(
         new, memory.slots if filled else 0, protocol.minibatch, protocol.drop_remainder
@@ -145,7 +144,7 @@ def _learn(
     plan: Int32[Array, "batches size"],
     event_rates: EventRates,
     count: Int32[Array, ""],
-    key: PRNGKeyArray,
+    key: draws.Key,
 ) -> tuple[LearnerState, Float32[Array, " batches"]]:
     counts = _class_counts(labels, valid, network.classes)
     counts = counts + replay.class_counts(state.memory, network.classes)

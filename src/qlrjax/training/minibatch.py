@@ -12,9 +12,10 @@ them in one more, filled up with replays (the Caffe original also makes 15 of 30
 
 import dataclasses
 
-import jax
 import numpy as np
-from jaxtyping import Int32, PRNGKeyArray
+from jaxtyping import Int32
+
+from qlrjax.training import draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def compose(new: int, replays: int, size: int, drop_remainder: bool) -> Composit
 
 
 def plan(
-    key: PRNGKeyArray,
+    key: draws.Key,
     composition: Composition,
     new: int,
     new_rows: int,
@@ -76,7 +77,7 @@ def plan(
     """
     return np.concatenate(
         [
-            _epoch(jax.random.fold_in(key, epoch if reshuffle else 0), composition, new,
+            _epoch(draws.fold_in(key, epoch if reshuffle else 0), composition, new,
                    new_rows, filled)
             for epoch in range(epochs)
         ]
@@ -84,9 +85,9 @@ def plan(
 
 
 def _epoch(
-    key: PRNGKeyArray, composition: Composition, new: int, new_rows: int, filled: int
+    key: draws.Key, composition: Composition, new: int, new_rows: int, filled: int
 ) -> np.ndarray:
-    order = np.asarray(jax.random.permutation(key, new), np.int32)
+    order = draws.permutation(key, new)
     rows = np.empty((composition.count, composition.size), np.int32)
     cursor = 0
     for index in range(composition.count):

@@ -16,10 +16,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float32
 
 from qlrjax.network import Network
-from qlrjax.training import adaptive, replay
+from qlrjax.training import adaptive, draws, replay
 from qlrjax.training.learner import LearnerState
 from qlrjax.training.protocol import Protocol, consolidates
 
@@ -63,7 +63,7 @@ def learn(
     old = jnp.where((state.head.past > 0)[None, :], old, -jnp.inf)
     decay = jnp.asarray(protocol.weight_decay, jnp.float32)
     column, losses = _fit(jnp.concatenate(seen), old, jnp.asarray(is_new), decay)
-    key: PRNGKeyArray = jax.random.fold_in(jax.random.key(seed), event)
+    key = draws.start(protocol.draws, seed, event)
     count = replay.quota(memory.slots, event, len(latents))
     labels = jnp.full((len(latents),), label, jnp.int32)
     memory = replay.admit(

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float32, Int32
 
 from qlrjax.training import adaptive
+from qlrjax.training.draws import Generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Protocol:
         train_layers: False trains the head only, above frozen layers (pure CWR*).
         drop_remainder: True drops an event's last latents as ar1-pytorch does, see `minibatch`.
         reshuffle: A new order of the new latents every epoch, instead of every event.
+        draws: "jax" draws order and admission by JAX's generator, "portable" by integers that
+            the exported firmware computes too, see `draws`.
     """
 
     minibatch: int = 128
@@ -63,6 +66,7 @@ class Protocol:
     train_layers: bool = True
     drop_remainder: bool = False
     reshuffle: bool = False
+    draws: Generator = "jax"
 
     def __post_init__(self) -> None:
         positive = ("minibatch", "first_epochs", "epochs", "first_learning_rate", "learning_rate")

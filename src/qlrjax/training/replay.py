@@ -7,11 +7,11 @@ what the device would hold; 32 bits keep float32 latents, the baseline. Zero slo
 import dataclasses
 
 import flax.struct
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float32, Int32, UInt8
 
 from qlrjax.integer import fixedpoint, latent_codes
+from qlrjax.training import draws
 
 FLOAT_BITS = 32
 
@@ -120,7 +120,7 @@ def quota(slots: int, event: int, new: int) -> int:
 
 def admit(
     memory: ReplayMemory,
-    key: PRNGKeyArray,
+    key: draws.Key,
     latents: Latents,
     labels: Int32[Array, " n"],
     valid: Bool[Array, " n"],
@@ -134,13 +134,13 @@ def admit(
     most = min(latents.shape[0], memory.slots)
     if most == 0:
         return memory
-    new_key, slot_key = jax.random.split(key)
-    lottery = jnp.where(valid, jax.random.uniform(new_key, valid.shape), 2.0)
-    chosen = jnp.argsort(lottery)[:most]
+    new_key, slot_key = draws.split(key)
+    chosen = jnp.lexsort((draws.tickets(new_key, len(valid)), ~valid))[:most]
     index = jnp.arange(memory.slots)
-    free_first = (index - memory.slots).astype(jnp.float32)
-    raffle = jax.random.uniform(slot_key, (memory.slots,))
-    targets = jnp.argsort(jnp.where(index >= memory.filled, free_first, raffle))[:most]
+    used = index < memory.filled
+    tickets = draws.tickets(slot_key, memory.slots)
+    turn = jnp.where(used, tickets, index.astype(tickets.dtype))
+    targets = jnp.lexsort((turn, used))[:most]
     count = jnp.minimum(count, jnp.minimum(jnp.sum(valid.astype(jnp.int32)), most))
     # Rows beyond the count are sent outside the memory, where a scatter drops them.
     targets = jnp.where(jnp.arange(most) < count, targets, memory.slots)
