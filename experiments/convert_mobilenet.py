@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from qlrjax import report, weights
-from qlrjax.network import floating, mobilenet_v1
+from qlrjax.network import Cut, floating, mobilenet_v1
 
 SOURCE_SHA256 = "3b90af536f810f5f75e9f6d431bc2e8a3c4fc2ff4f693aa0dd4ae429816f8735"
 BATCH_NORM = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean",
@@ -119,7 +119,7 @@ def recognise(tensors: dict[str, np.ndarray], path: Path, photo: Path) -> list[t
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side)).resize((224, 224))
-    pooled = floating.infer(network, parameters, jnp.asarray(np.asarray(image)[None]), 27)[-1]
+    pooled = floating.infer(Cut(network, 27), parameters, jnp.asarray(np.asarray(image)[None]))[-1]
     scope = "MobilenetV1/Logits/Conv2d_1c_1x1"
     logits = np.asarray(pooled[0, 0, 0] @ tensors[f"{scope}/weights"][0, 0])
     logits = (logits + tensors[f"{scope}/biases"]).astype(np.float64)

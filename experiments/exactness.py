@@ -45,7 +45,7 @@ from qlrjax.export.onnx import exact as onnx_exact
 from qlrjax.export.onnx import qdq as onnx_qdq
 from qlrjax.integer import fixedpoint, frozen, latent_codes, quantize
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.network import Network, mobilenet_v1
+from qlrjax.network import Cut, Network, mobilenet_v1
 from qlrjax.streams import builtin
 from qlrjax.training import adaptive, replay
 
@@ -101,14 +101,14 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     if arguments.photos:
         images[f"photos of {arguments.photos.name}"] = photos(arguments.photos)
     network, parameters = weights.load("builtin", 50, 128)
-    stage = quantize.quantize(network, parameters, images[FASHION][:256], network.last)
+    stage = quantize.quantize(Cut(network, network.last), parameters, images[FASHION][:256])
     for name, batch in images.items():
         yield whole_stage(network, stage, name, batch)
     yield whole_stage_by_hand(network, stage, images[FASHION][:8])
     yield extremes()
     for width in (0.25, 0.5, 0.75):
         narrow, random = weights.load(f"random:1:{width}", 50, 128)
-        integer = quantize.quantize(narrow, random, images[FASHION][:32], narrow.last)
+        integer = quantize.quantize(Cut(narrow, narrow.last), random, images[FASHION][:32])
         yield whole_stage(narrow, integer, FASHION, images[FASHION][:100])
     yield from c_program(images[FASHION])
     yield from float_stage()
@@ -243,22 +243,22 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
         print("no C compiler named cc: the rows of the C program are left out")
         return
     network, parameters = weights.load("builtin", 10, 128)
-    stage = quantize.quantize(network, parameters, images[:64], 23)
-    params, statistics = adaptive.init(network, parameters, 23)
+    cut = Cut(network, 23)
+    stage = quantize.quantize(cut, parameters, images[:64])
+    params, statistics = adaptive.init(cut, parameters)
     random = np.random.default_rng(0)
     params["head"] = jnp.asarray(random.normal(0, 0.02, params["head"].shape), jnp.float32)
     latents = jax.jit(frozen.apply)(stage.stage, jnp.asarray(images[:16]))
     labels = random.integers(0, 10, 16).astype(np.int32)
     memory = replay.admit(
-        replay.init(16, network.latent_shape(23), 7, stage.latent_max), jax.random.key(0),
+        replay.init(16, cut.latent_shape, 7, stage.latent_max), jax.random.key(0),
         latents, jnp.asarray(labels), jnp.ones(16, bool), jnp.asarray(16, jnp.int32),
     )  # fmt: skip
     # At such a rate the step outweighs the parameters that it is taken from.
     settings = c_source.StepSettings(8, 1000.0, 0.9, 5e-4, 0.01, 1.25, 0.5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        c_source.export(folder, network, 23, stage.stage, stage.latent_max, memory, params,
-                        statistics, settings)  # fmt: skip
+        c_source.export(folder, cut, stage, memory, params, statistics, settings)
         sources = sorted(map(str, folder.glob("*.c")))
         subprocess.run([compiler, "-std=c99", "-O2", *sources, "-lm", "-o", folder / "qlr"],
                        check=True)  # fmt: skip
@@ -277,14 +277,14 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
         (folder / "labels").write_bytes(labels[:8].tobytes())
         subprocess.run(["./qlr", "step", "latents", "labels", "result"], cwd=folder, check=True)
         result = np.fromfile(folder / "result", np.float32)
-    done = oracle_float.forward(network, 23, params, statistics, batch, labels[:8], (1.25, 0.5))
+    done = oracle_float.forward(cut, params, statistics, batch, labels[:8], (1.25, 0.5))
     gradients, _ = oracle_float.backward(done, params, labels[:8])
     moved = oracle_float.tree_map(
         lambda p, g: p - settings.learning_rate * (g + settings.weight_decay * p), params, gradients
     )
     flat = [
         c_source.c_weights(layer.kind, own["weight"]) if field == "weight" else own[field]
-        for layer in network.adaptive(23)[:-1]
+        for layer in cut.normalised
         for own in [moved["layers"][layer.name]]
         for field in ("weight", "gamma", "beta")
     ]
@@ -295,34 +295,34 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
 
 def float_stage() -> Iterator[Row]:
     """Loss and gradients of the adaptive stage at the cuts devices train, ImageNet weights."""
-    for cut in (20, 23, 27):
+    for layer in (20, 23, 27):
         network, parameters = weights.load("builtin", 50, 128)
-        params, statistics = adaptive.init(network, parameters, cut)
-        random = np.random.default_rng(cut)
+        cut = Cut(network, layer)
+        params, statistics = adaptive.init(cut, parameters)
+        random = np.random.default_rng(layer)
         params["head"] = jnp.asarray(random.normal(0, 0.02, params["head"].shape), jnp.float32)
-        latents = np.maximum(random.normal(0, 1, (8, *network.latent_shape(cut))), 0)
+        latents = np.maximum(random.normal(0, 1, (8, *cut.latent_shape)), 0)
         latents, labels = latents.astype(np.float32), random.integers(0, 50, 8).astype(np.int32)
         limits = adaptive.RenormLimits(
             jnp.asarray(1.25, jnp.float32), jnp.asarray(0.5, jnp.float32)
         )
 
-        def loss_of(params, x, cut=cut, network=network, statistics=statistics, labels=labels,
-                    limits=limits):  # fmt: skip
-            logits, moments = adaptive.forward(network, cut, params, statistics, x, limits)
+        def loss_of(params, x, cut=cut, statistics=statistics, labels=labels, limits=limits):
+            logits, moments = adaptive.forward(cut, params, statistics, x, limits)
             ones = jnp.ones(len(labels), bool)
             return adaptive.cross_entropy(logits, jnp.asarray(labels), ones), (logits, moments)
 
         run = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True))
         (loss, (logits, _)), (gradients, dx) = run(params, jnp.asarray(latents))
-        done = oracle_float.forward(network, cut, params, statistics, latents, labels, (1.25, 0.5))
+        done = oracle_float.forward(cut, params, statistics, latents, labels, (1.25, 0.5))
         expected, inputs = oracle_float.backward(done, params, labels)
         worst = max(relative(loss, done.loss), relative(logits, done.logits))
-        yield Row(f"adaptive stage forward, l = {cut}", "float64", "8 latents", worst, "float")
+        yield Row(f"adaptive stage forward, l = {layer}", "float64", "8 latents", worst, "float")
         pairs = list(zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True))
-        if cut < network.last:
-            pairs.append((dx, inputs[network.layers[cut].name]))
+        if not cut.is_pooled:
+            pairs.append((dx, inputs[cut.above[0].name]))
         worst = max(relative(*pair) for pair in pairs)
-        what = f"every gradient, l = {cut}, tensors: {len(pairs)}"
+        what = f"every gradient, l = {layer}, tensors: {len(pairs)}"
         yield Row(what, "float64", "8 latents", worst, "float")
 
 

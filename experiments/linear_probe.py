@@ -27,7 +27,7 @@ from PIL import Image
 
 from qlrjax import cli, weights
 from qlrjax.integer import frozen, latent_codes, quantize
-from qlrjax.network import floating
+from qlrjax.network import Cut, floating
 
 LATENT_LAYERS = (19, 23, 27)
 FOLDS = ((3, 7), (1, 5), (2, 6), (4, 8))
@@ -45,7 +45,7 @@ def main() -> None:
     network, parameters = weights.load("builtin", 50, 128)
     known = np.flatnonzero(~folds[0])
     chosen = known[np.linspace(0, len(known) - 1, 256).round().astype(int)]
-    stage = quantize.quantize(network, parameters, images[chosen], network.last)
+    stage = quantize.quantize(Cut(network, network.last), parameters, images[chosen])
     right = {}
     for name, layers in (("float", None), ("integer", stage)):
         latents = extract(network, parameters, layers, images)
@@ -72,7 +72,7 @@ def extract(network, parameters, stage, images: np.ndarray) -> list[np.ndarray]:
     @jax.jit
     def run(batch):
         if stage is None:
-            outputs = floating.infer(network, parameters, batch, network.last)
+            outputs = floating.infer(Cut(network, network.last), parameters, batch)
             return [outputs[index] for index in map(output_index, LATENT_LAYERS)]
         codes = frozen.trace(stage.stage, batch)
         return [

@@ -146,7 +146,7 @@ def learn(
     state = session.start(prepared)
     while int(state.position) < prepared.events:
         state, _ = session.learn_next(prepared, state)
-    classes = prepared.network.classes
+    classes = prepared.cut.classes
     curve = report.Curve(
         "", np.asarray(state.accuracy), np.asarray(state.introduced),
         np.bincount(prepared.test_labels, minlength=classes), prepared.class_names,

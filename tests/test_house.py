@@ -33,9 +33,6 @@ ROOMS = """\
 LONG_MODULES = {"src/qlrjax/runs/run.py", "experiments/exactness.py"}
 LONG_FUNCTIONS = {"src/qlrjax/export/c/source.py:export", "src/qlrjax/export/c/layout.py:net"}
 WIDE_FUNCTIONS = {
-    "src/qlrjax/training/learner.py:learn_event",
-    "src/qlrjax/export/c/source.py:export",
-    "src/qlrjax/export/c/layout.py:net",
     "src/qlrjax/integer/deployed.py:layer",
     "src/qlrjax/network/table.py:mobilenet_v1",
     "src/qlrjax/streams/tfds.py:stream",

@@ -12,13 +12,13 @@ from jaxtyping import Array, Float32, Int32
 from qlrjax import weights
 from qlrjax.integer import quantize
 from qlrjax.integer.extractor import Extractor
-from qlrjax.network import Network
+from qlrjax.network import Cut
 from qlrjax.network.floating import Parameters
 from qlrjax.settings import Settings
 from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 from qlrjax.training import adaptive, evaluate, learner, replay
-from qlrjax.training.learner import LearnerState
+from qlrjax.training.learner import EventData, Learner, LearnerState
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
 _LATENT_CACHE_BYTES = 64 * 2**20
@@ -53,7 +53,7 @@ class Session:
         settings: All settings.
         stream: Images and events.
         class_names: In label order: the stream's, then those learned from photos.
-        network: The layer table.
+        cut: The network and where it is cut.
         parameters: Pretrained float parameters by layer name.
         extractor: The frozen stage.
         test_latents: Latents of the stream's test images.
@@ -63,11 +63,16 @@ class Session:
     settings: Settings
     stream: Stream
     class_names: tuple[str, ...]
-    network: Network
+    cut: Cut
     parameters: Parameters
     extractor: Extractor
     test_latents: np.ndarray
     cache: dict[int, np.ndarray]
+
+    @property
+    def learner(self) -> Learner:
+        """What learns."""
+        return Learner(self.cut, self.settings.protocol)
 
     @property
     def events(self) -> int:
@@ -103,70 +108,63 @@ def prepare(
     stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
     names = (*stream.source.class_names, *extra_names)
     network, parameters = weights.load(settings.weights, len(names), settings.resolution)
-    network.check_latent_layer(settings.latent_layer)
+    cut = Cut(network, settings.latent_layer)
     if extractor is None:
-        extractor = build_extractor(settings, network, parameters, stream)
+        extractor = build_extractor(settings, cut, parameters, stream)
     cache = {} if cache is None else cache
     latents = _cached(extractor, stream, stream.test, cache, "test images", on_progress)
-    return Session(settings, stream, names, network, parameters, extractor, latents, cache)
+    return Session(settings, stream, names, cut, parameters, extractor, latents, cache)
 
 
 def build_extractor(
-    settings: Settings, network: Network, parameters: Parameters, stream: Stream
+    settings: Settings, cut: Cut, parameters: Parameters, stream: Stream
 ) -> Extractor:
     """The frozen stage, its ranges calibrated on images spread over the first event."""
     first = stream.events[0]
     count = min(settings.calibration_images, len(first))
     chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)]
     images = stream.source.read(chosen)
-    layer = settings.latent_layer
     if settings.frozen == "int8":
-        quantized = quantize.quantize(network, parameters, images, layer)
-        return Extractor(network, layer, quantized, None)
-    ranges = quantize.calibrate(network, parameters, images, layer)
-    below = {row.name: parameters[row.name] for row in network.frozen(layer)}
-    return Extractor(network, layer, quantize.QuantizedStage((), ranges), below)
+        return Extractor(cut, quantize.quantize(cut, parameters, images), None)
+    ranges = quantize.calibrate(cut, parameters, images)
+    below = {row.name: parameters[row.name] for row in cut.below}
+    return Extractor(cut, quantize.QuantizedStage((), ranges), below)
 
 
 def fidelity(session: Session) -> list[quantize.Fidelity]:
     """How close the integer stage stays to the float one, on up to 64 test images."""
     test = session.stream.test
     chosen = test[np.linspace(0, len(test) - 1, min(64, len(test))).round().astype(int)]
-    return quantize.fidelity(
-        session.network, session.parameters, session.extractor.quantized,
-        session.stream.source.read(chosen), session.settings.latent_layer,
-    )  # fmt: skip
+    images = session.stream.source.read(chosen)
+    quantized = session.extractor.quantized
+    return quantize.fidelity(session.cut, session.parameters, quantized, images)
 
 
 def start(session: Session) -> SessionState:
     """The state before the first event."""
+    latent_max = session.extractor.latent_max
     return initial_state(
-        session.settings, session.network, session.parameters, session.extractor.latent_max,
-        session.events,
-    )  # fmt: skip
+        session.settings, session.cut, session.parameters, latent_max, session.events
+    )
 
 
 def initial_state(
-    settings: Settings, network: Network, parameters: Parameters, latent_max: float, events: int
+    settings: Settings, cut: Cut, parameters: Parameters, latent_max: float, events: int
 ) -> SessionState:
     """A learner that has seen nothing, and an empty accuracy matrix.
 
     Args:
         settings: All settings.
-        network: The layer table; its logits are the classes.
+        cut: The network and where it is cut; its logits are the classes.
         parameters: Pretrained float parameters of the adaptive layers.
         latent_max: Of the frozen stage.
         events: Rows of the accuracy matrix.
     """
-    params, statistics = adaptive.init(network, parameters, settings.latent_layer)
-    memory = replay.init(
-        settings.replays, network.latent_shape(settings.latent_layer), settings.bits, latent_max
-    )
-    classes = network.classes
+    params, statistics = adaptive.init(cut, parameters)
+    memory = replay.init(settings.replays, cut.latent_shape, settings.bits, latent_max)
+    classes = cut.classes
     return SessionState(
-        learner=learner.init(
-            network, settings.latent_layer, settings.protocol, params, statistics, memory
-        ),
+        learner=learner.init(Learner(cut, settings.protocol), params, statistics, memory),
         position=jnp.zeros((), jnp.int32),
         accuracy=jnp.full((events, classes), jnp.nan, jnp.float32),
         introduced=jnp.full((classes,), events, jnp.int32),
@@ -195,11 +193,9 @@ def learn_next(
         )
     )
     labels = session.stream.source.labels[indices]
-    changed, losses = learner.learn_event(
-        session.network, settings.latent_layer, settings.protocol, state.learner,
-        latents, labels, event=int(state.learner.event), seed=settings.seed,
-        pad_to=_rows(session, event),
-    )  # fmt: skip
+    number = int(state.learner.event)
+    data = EventData(latents, labels, number, settings.seed, _rows(session, event))
+    changed, losses = learner.learn_event(session.learner, state.learner, data)
     present = np.unique(labels)
     introduced = np.asarray(state.introduced)
     introduced = np.where(
@@ -239,7 +235,7 @@ def test(session: Session, state: SessionState, event: int) -> tuple[SessionStat
     """Fills row `event` of the accuracy matrix and returns what a log line says of it."""
     predicted = predict(session, state, session.test_latents).argmax(axis=1)
     labels = session.test_labels
-    row = evaluate.class_accuracy(predicted, labels, session.network.classes)
+    row = evaluate.class_accuracy(predicted, labels, session.cut.classes)
     seen = (np.asarray(state.introduced) <= event) & ~np.isnan(row)
     record = {
         "accuracy": float(np.mean(predicted == labels)),
@@ -254,10 +250,7 @@ def predict(
     session: Session, state: SessionState, latents: np.ndarray
 ) -> Float32[np.ndarray, "n classes"]:
     """Logits of latents."""
-    settings = session.settings
-    return evaluate.logits(
-        session.network, settings.latent_layer, settings.protocol, state.learner, latents
-    )
+    return evaluate.logits(session.learner, state.learner, latents)
 
 
 def learn_all(

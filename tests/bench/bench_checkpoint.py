@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from qlrjax import weights
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.runs import checkpoint
 from qlrjax.runs.saver import Saver
 from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 
 LAYER, REPLAYS, BITS, CLASSES, NEW = 19, 1500, 8, 50, 300
@@ -27,26 +28,25 @@ LAYER, REPLAYS, BITS, CLASSES, NEW = 19, 1500, 8, 50, 300
 @pytest.fixture(scope="module")
 def session():
     network = mobilenet_v1(classes=CLASSES)
-    params, statistics = adaptive.init(network, weights.random(network, 0), LAYER)
-    memory = replay.init(REPLAYS, network.latent_shape(LAYER), BITS, 6.0)
+    cut = Cut(network, LAYER)
+    memory = replay.init(REPLAYS, cut.latent_shape, BITS, 6.0)
     rng = np.random.default_rng(0)
     memory = memory.replace(
         data=jnp.asarray(rng.integers(0, 256, memory.data.shape, dtype=np.uint8)),
         labels=jnp.asarray(rng.integers(0, CLASSES, REPLAYS).astype(np.int32)),
         filled=jnp.asarray(REPLAYS, jnp.int32),
     )
-    state = learner.init(network, LAYER, Protocol(), params, statistics, memory)
-    return network, state
+    learns = Learner(cut, Protocol())
+    state = learner.init(learns, *adaptive.init(cut, weights.random(network, 0)), memory)
+    return learns, state
 
 
-def learn_event(network, state, event):
+def learn_event(learns, state, event):
     rng = np.random.default_rng(event)
-    latents = rng.integers(0, 256, (NEW, *network.latent_shape(LAYER)), dtype=np.uint8)
+    latents = rng.integers(0, 256, (NEW, *learns.cut.latent_shape), dtype=np.uint8)
     labels = rng.integers(0, CLASSES, NEW).astype(np.int32)
-    state, losses = learner.learn_event(
-        network, LAYER, Protocol(), state, jnp.asarray(latents), labels,
-        event=event, seed=0, pad_to=NEW,
-    )  # fmt: skip
+    data = EventData(jnp.asarray(latents), labels, event, seed=0, pad_to=NEW)
+    state, losses = learner.learn_event(learns, state, data)
     jax.block_until_ready((state, losses))
     return state
 
@@ -76,8 +76,8 @@ def test_restoring(benchmark, session, tmp_path):
 
 def test_events_with_a_checkpoint_each(benchmark, session, tmp_path):
     """Events in turn with and without one, so that a busy machine disturbs both alike."""
-    network, state = session
-    state = learn_event(network, jax.tree.map(jnp.copy, state), 1)  # compiles
+    learns, state = session
+    state = learn_event(learns, jax.tree.map(jnp.copy, state), 1)  # compiles
     seconds: dict[bool, list[float]] = {False: [], True: []}
     busy: dict[bool, list[float]] = {False: [], True: []}
     event = 2
@@ -88,7 +88,7 @@ def test_events_with_a_checkpoint_each(benchmark, session, tmp_path):
             started, cpu = time.perf_counter(), time.process_time()
             if saving:
                 saver.save(event, state, [{}] * event)
-            state = learn_event(network, state, event)
+            state = learn_event(learns, state, event)
             if saving:
                 saver.flush()
             seconds[saving].append(time.perf_counter() - started)

@@ -11,6 +11,7 @@ import pytest
 from qlrjax import weights
 from qlrjax.export.onnx import exact as onnx_exact
 from qlrjax.integer import frozen, quantize
+from qlrjax.network import Cut
 from qlrjax.streams import builtin
 
 LAYER, IMAGES = 23, 32
@@ -21,7 +22,7 @@ def stage_and_images():
     source = builtin.source((128, 128))
     images = source.read(np.linspace(0, len(source.labels) - 1, IMAGES).astype(int))
     network, parameters = weights.load("builtin", 10, 128)
-    return quantize.quantize(network, parameters, images, LAYER), images
+    return quantize.quantize(Cut(network, LAYER), parameters, images), images
 
 
 @pytest.mark.benchmark(group="frozen stage to l = 23, 32 images of 128x128")

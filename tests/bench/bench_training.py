@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from qlrjax import weights
-from qlrjax.network import floating
+from qlrjax.network import Cut, floating
 from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 
 SIZE, STEPS, CLASSES = 128, 8, 50
@@ -31,17 +32,15 @@ def latents_and_labels(shape):
 def event(latent_layer):
     """A function that learns one event of STEPS mini-batches."""
     network, parameters = weights.load("builtin", CLASSES, 128)
-    protocol = Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS)
-    latents, labels = latents_and_labels(network.latent_shape(latent_layer))
-    on_device = jnp.asarray(latents)
+    cut = Cut(network, latent_layer)
+    learns = Learner(cut, Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS))
+    latents, labels = latents_and_labels(cut.latent_shape)
+    data = EventData(jnp.asarray(latents), labels, 0, 0)
 
     def learn():
-        params, statistics = adaptive.init(network, parameters, latent_layer)
-        memory = replay.init(0, network.latent_shape(latent_layer), 32)
-        state = learner.init(network, latent_layer, protocol, params, statistics, memory)
-        _, losses = learner.learn_event(
-            network, latent_layer, protocol, state, on_device, labels, 0, 0
-        )
+        memory = replay.init(0, cut.latent_shape, 32)
+        state = learner.init(learns, *adaptive.init(cut, parameters), memory)
+        _, losses = learner.learn_event(learns, state, data)
         assert len(losses) == STEPS
         return jax.block_until_ready(losses)
 

@@ -15,7 +15,8 @@ from qlrjax.export.c import sizes as c_sizes
 from qlrjax.export.c import source as c_source
 from qlrjax.export.c import text as c_text
 from qlrjax.integer import latent_codes
-from qlrjax.network import mobilenet_v1
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, replay
 from qlrjax.training.protocol import Protocol, optimizer
 
@@ -31,11 +32,11 @@ class Case:
 
     def __init__(self, latent_layer, bits, settings=STEP, activation="relu6", convention="pytorch"):
         random = np.random.default_rng(latent_layer)
-        self.network = mobilenet_v1(0.25, (39, 47), 10, convention, activation)
-        self.latent_layer, self.settings = latent_layer, settings
-        self.stage = cases.random_stage(self.network, latent_layer, random)
+        network = mobilenet_v1(0.25, (39, 47), 10, convention, activation)
+        self.cut, self.settings = Cut(network, latent_layer), settings
+        self.stage = cases.random_stage(network, latent_layer, random)
         self.latent_max = 255.0 if latent_layer == 0 else LATENT_MAX
-        shape = self.network.latent_shape(latent_layer)
+        shape = self.cut.latent_shape
         memory = replay.init(SLOTS, shape, bits, self.latent_max)
         codes = random.integers(0, 256, (FILLED, *shape)).astype(np.uint8)
         data, labels = np.array(memory.data), np.array(memory.labels)
@@ -47,21 +48,21 @@ class Case:
             labels=jnp.asarray(labels),
             filled=jnp.asarray(FILLED, jnp.int32),
         )
-        parameters = cases.random_parameters(self.network, random)
-        self.params, self.statistics = adaptive.init(self.network, parameters, latent_layer)
+        parameters = cases.random_parameters(network, random)
+        self.params, self.statistics = adaptive.init(self.cut, parameters)
         self.params["head"] = jnp.asarray(
             random.normal(0, 0.05, self.params["head"].shape), jnp.float32
         )
         batch = random.integers(0, 256, (BATCH, *shape)).astype(np.uint8)
         self.batch = batch * np.float32(latent_codes.scale(self.latent_max, 8))
         self.labels = random.integers(0, 10, BATCH).astype(np.int32)
-        self.images = random.integers(0, 256, (3, *self.network.in_hw, 3)).astype(np.uint8)
+        self.images = random.integers(0, 256, (3, *self.cut.image_shape)).astype(np.uint8)
 
     def build(self, folder):
+        quantized = QuantizedStage(self.stage, (self.latent_max,))
         self.sections = c_source.export(
-            folder, self.network, self.latent_layer, self.stage, self.latent_max, self.memory,
-            self.params, self.statistics, self.settings,
-        )  # fmt: skip
+            folder, self.cut, quantized, self.memory, self.params, self.statistics, self.settings
+        )
         sources = sorted(map(str, folder.glob("*.c")))
         subprocess.run([COMPILER, *FLAGS, *sources, "-lm", "-o", folder / "qlr"], check=True)
         self.folder = folder
@@ -77,8 +78,9 @@ class Case:
     def step_by_hand(self):
         """The same step in float64: the direction of SGD, statistics and loss."""
         limits = (STEP.r_max, STEP.d_max) if self.settings.batch_statistics else None
-        done = oracle_float.forward(self.network, self.latent_layer, self.params, self.statistics,
-                                    self.batch, self.labels, limits)  # fmt: skip
+        done = oracle_float.forward(
+            self.cut, self.params, self.statistics, self.batch, self.labels, limits
+        )
         gradients, _ = oracle_float.backward(done, self.params, self.labels, limits is not None)
         zeros = oracle_float.tree_map(np.zeros_like, self.params)
         _, updates = oracle_float.sgd(self.params, gradients, zeros, 1.0, 0.9, STEP.weight_decay)
@@ -100,9 +102,8 @@ class Case:
 
         def loss_of(params):
             logits, moments = adaptive.forward(
-                self.network, self.latent_layer, params, self.statistics, jnp.asarray(self.batch),
-                limits,
-            )  # fmt: skip
+                self.cut, params, self.statistics, jnp.asarray(self.batch), limits
+            )
             ones = jnp.ones(BATCH, bool)
             return adaptive.cross_entropy(logits, jnp.asarray(self.labels), ones), moments
 
@@ -115,7 +116,7 @@ class Case:
     def split(self, flat, statistics):
         """The C program's flat parameters as our tree, in our layouts."""
         layers, at = {}, 0
-        for layer in self.network.adaptive(self.latent_layer)[:-1]:
+        for layer in self.cut.normalised:
             own = {}
             for name, size in (("weight", layer.weights), ("gamma", layer.out_channels),
                                ("beta", layer.out_channels)):  # fmt: skip
@@ -125,7 +126,7 @@ class Case:
             axes = {4: (1, 2, 3, 0), 3: (1, 2, 0)}.get(weight.ndim, (1, 0))
             own["weight"] = weight.transpose(axes)
             layers[layer.name] = own
-        head = flat[at:].reshape(self.network.classes, -1).T
+        head = flat[at:].reshape(self.cut.classes, -1).T
         names, c = list(layers), 0
         means, deviations = np.split(statistics, 2)
         moments = {}
@@ -176,7 +177,7 @@ def test_frozen_stage_is_bit_equal(program, latent_layer):
 def test_packed_replays_are_bit_equal(program, latent_layer):
     case = program(latent_layer)
     case.run("replays", "codes")
-    elements = case.network.latent_elements(latent_layer)
+    elements = case.cut.latent_elements
     got = np.fromfile(case.folder / "codes", np.uint8).reshape(FILLED, elements)
     rows = np.asarray(case.memory.data)[:FILLED]
     expected = [oracle.unpack(row, case.memory.bits, elements) for row in rows]
@@ -233,7 +234,7 @@ def test_demo_learns_and_memory_in_a_file(tmp_path, monkeypatch):
     case = Case(24, 3).build(tmp_path)
     assert (tmp_path / "replay.bin").stat().st_size == case.memory.bytes
     case.run("replays", "codes")
-    elements = case.network.latent_elements(24)
+    elements = case.cut.latent_elements
     expected = [oracle.unpack(row, 3, elements) for row in np.asarray(case.memory.data)[:FILLED]]
     np.testing.assert_array_equal(np.fromfile(tmp_path / "codes", np.uint8), np.ravel(expected))
     (tmp_path / "images").write_bytes(case.images.tobytes())
@@ -273,13 +274,12 @@ def test_c_writes_a_replay_as_we_do(tmp_path):
 
 def test_sizes_are_those_of_the_paper():
     """MobileNet-V1 1.0 at 128 pixels, cut at layer 23: sections against hand counts."""
-    network = mobilenet_v1()
-    stage = cases.random_stage(network, 23, np.random.default_rng(0))
-    memory = replay.init(30, network.latent_shape(23), 7, 1.0)
-    latent = network.latent_shape(23)
-    offsets = c_layout.Offsets.of(network, network.adaptive(23)[:-1], latent, BATCH)
-    shapes = [layer.out_shape for layer in network.frozen(23)]
-    sections = c_layout.sections(network, stage, shapes, memory, latent, offsets)
+    cut = Cut(mobilenet_v1(), 23)
+    stage = cases.random_stage(cut.network, 23, np.random.default_rng(0))
+    memory = replay.init(30, cut.latent_shape, 7, 1.0)
+    offsets = c_layout.Offsets.of(cut, BATCH)
+    shapes = [layer.out_shape for layer in cut.below]
+    sections = c_layout.sections(cut, stage, shapes, memory, offsets)
     assert sections["frozen weights (int8)"] == 3_236_288 - 1_637_888
     assert sections["replay memory (packed)"] == 30 * 28_672
     assert sections["frozen activations, in and out of one layer"] == 131_072 + 262_144

@@ -8,7 +8,7 @@ from support import cases, oracle
 
 from qlrjax import weights
 from qlrjax.integer import fixedpoint, frozen, quantize
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.streams import builtin
 
 onnx = pytest.importorskip("onnx", reason="needs the extra qlrjax[onnx]")
@@ -127,7 +127,7 @@ def test_real_weights_on_real_images():
     source = builtin.source((128, 128))
     images = source.read(np.arange(0, 4000, 500))
     network, parameters = weights.load("builtin", 10, 128)
-    stage = quantize.quantize(network, parameters, images, network.last).stage
+    stage = quantize.quantize(Cut(network, network.last), parameters, images).stage
     model = onnx_exact.export(stage, (128, 128, 3))
     for index in range(len(stage)):
         value = onnx.helper.make_tensor_value_info(

@@ -74,7 +74,7 @@ def test_npz(folder, opened, images):
         assert archive["class_names"].tolist() == list(builtin.CLASS_NAMES)
         np.testing.assert_array_equal(archive["head"], learner.head.weight)
         np.testing.assert_array_equal(archive["replay.data"], learner.memory.data)
-        name = opened.extractor.network.layers[26].name
+        name = opened.extractor.cut.above[0].name
         for field, value in learner.training.params["layers"][name].items():
             np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
         for field, value in learner.training.statistics[name].items():

@@ -9,7 +9,7 @@ from support import oracle
 
 from qlrjax import weights
 from qlrjax.integer import contract, extractor, frozen, quantize, stagefile
-from qlrjax.network import floating, mobilenet_v1
+from qlrjax.network import Cut, floating, mobilenet_v1
 from qlrjax.streams import synthetic
 
 CONVENTIONS = {
@@ -35,21 +35,22 @@ def network_of(convention="tensorflow", hw=(32, 32)):
 def whole():
     """The stage of the last cut, pooling included: its layers are those of every other cut."""
     network, parameters = network_of()
-    return quantize.quantize(network, parameters, images(), network.last)
+    return quantize.quantize(Cut(network, network.last), parameters, images())
 
 
 @functools.cache
 def odd():
     """PyTorch's conventions, a picture of odd sides, cut before a layer of stride 2."""
     network, parameters = network_of("pytorch", (39, 47))
-    return quantize.quantize(network, parameters, images((39, 47)), 7)
+    return quantize.quantize(Cut(network, 7), parameters, images((39, 47)))
 
 
 @functools.cache
 def outputs():
     """Codes and float values of every output of `whole`, for all images."""
     network, parameters = network_of()
-    real = jax.jit(lambda batch: floating.infer(network, parameters, batch, network.last))
+    cut = Cut(network, network.last)
+    real = jax.jit(lambda batch: floating.infer(cut, parameters, batch))
     return jax.jit(frozen.trace)(whole().stage, images()), real(images())
 
 
@@ -63,13 +64,13 @@ def judge(rows, names):
 @pytest.mark.slow
 def test_every_layer_stays_close_to_its_float_layer():
     network, parameters = network_of()
-    rows = quantize.fidelity(network, parameters, whole(), images(), network.last)
+    rows = quantize.fidelity(Cut(network, network.last), parameters, whole(), images())
     judge(rows, [layer.name for layer in network.layers[:-1]] + ["pool"])
 
 
 def test_other_conventions_and_odd_sides():
     network, parameters = network_of("pytorch", (39, 47))
-    rows = quantize.fidelity(network, parameters, odd(), images((39, 47)), 7)
+    rows = quantize.fidelity(Cut(network, 7), parameters, odd(), images((39, 47)))
     judge(rows, [layer.name for layer in network.layers[:7]])
 
 
@@ -95,7 +96,8 @@ def test_codes_are_the_oracles_and_stand_for_the_float_values():
 def test_cuts(latent_layer):
     """A cut's stage is the first layers of the whole one; its range is its last layer's."""
     network, parameters = network_of()
-    made = quantize.quantize(network, parameters, images(), latent_layer)
+    cut = Cut(network, latent_layer)
+    made = quantize.quantize(cut, parameters, images())
     full = whole()
     assert len(made.stage) == latent_layer + (latent_layer == network.last)
     contract.check_stage(made.stage, in_shape=(32, 32, 3))
@@ -107,8 +109,8 @@ def test_cuts(latent_layer):
         np.testing.assert_array_equal(mine.weight, other.weight)
         ours, theirs = np.asarray(mine.kappa, float), np.asarray(other.kappa, float)
         np.testing.assert_allclose(ours / 2.0**mine.shift, theirs / 2.0**other.shift, rtol=1e-4)
-    one = extractor.Extractor(network, latent_layer, made, None)
-    assert one(images()[:2]).shape[1:] == network.latent_shape(latent_layer)
+    one = extractor.Extractor(cut, made, None)
+    assert one(images()[:2]).shape[1:] == cut.latent_shape
 
 
 def changed(layer, **values):
@@ -135,8 +137,9 @@ def changed(layer, **values):
 def test_dead_and_saturating_channels(layer, damage):
     """They cost the others nothing: the rest is as close to the floats as before."""
     network, parameters = changed(layer, **damage)
-    made = quantize.quantize(network, parameters, images(), 3)
-    for row in quantize.fidelity(network, parameters, made, images(), 3):
+    cut = Cut(network, 3)
+    made = quantize.quantize(cut, parameters, images())
+    for row in quantize.fidelity(cut, parameters, made, images()):
         silent = (row.cosine, row.snr_db) == (0.0, 0.0)  # no signal and no noise either
         assert row.cosine > 0.99 or silent, row
 
@@ -145,7 +148,7 @@ def test_dead_and_saturating_channels(layer, damage):
 def test_weights_that_are_not_finite_are_named(bad):
     network, parameters = changed("conv2_1/sep", weight=(0, bad))
     with pytest.raises(ValueError, match="weight of layer conv2_1/sep holds NaN or infinity"):
-        quantize.quantize(network, parameters, images(), 4)
+        quantize.quantize(Cut(network, 4), parameters, images())
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_weights_that_are_not_finite_are_named(bad):
 def test_images_that_do_not_fit_are_named(wrong):
     network, parameters = network_of()
     with pytest.raises(ValueError, match="at least one uint8 image of shape"):
-        quantize.quantize(network, parameters, wrong, 2)
+        quantize.quantize(Cut(network, 2), parameters, wrong)
 
 
 def test_an_accumulator_that_could_overflow_is_refused():
@@ -168,11 +171,11 @@ def test_an_accumulator_that_could_overflow_is_refused():
 def test_a_stage_file_gives_the_same_stage_back(tmp_path):
     network, _ = network_of("pytorch", (39, 47))
     made = odd()
-    one = extractor.Extractor(network, 7, made, None)
+    one = extractor.Extractor(Cut(network, 7), made, None)
     path = tmp_path / "frozen.npz"
     path.write_bytes(stagefile.dump(one))
     other = stagefile.load(path, network.classes)
-    assert other.network == network
+    assert other.cut == one.cut
     assert other.quantized.ranges == made.ranges
     np.testing.assert_array_equal(one(images((39, 47))[:3]), other(images((39, 47))[:3]))
     path.write_bytes(path.read_bytes()[:1000])

@@ -1,10 +1,12 @@
 """The layer table against the published network, other widths and odd images."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 
 # kind, Cin, Cout, side in, side out, multiply-accumulates, weights of MobileNet-V1 at 128 pixels
 # and 50 classes: index and names as ar1-pytorch and the Caffe model count them.
@@ -153,3 +155,21 @@ def test_shapes_are_those_of_a_convolution(resolution, convention):
 def test_nonsense_is_refused(arguments):
     with pytest.raises(ValueError, match=r"positive"):
         mobilenet_v1(**arguments)
+
+
+def test_a_cut_is_one_value_that_splits_every_layer_once():
+    """It hashes by value, so that equal cuts share one compiled program."""
+    for latent_layer in range(28):
+        cut = Cut(mobilenet_v1(0.25, (40, 24), 7), latent_layer)
+        assert [layer.index for layer in cut.below + cut.above] == list(range(28))
+        assert cut.normalised == cut.above[:-1]
+        assert cut.is_pooled == (latent_layer == 27)
+        if cut.below and not cut.is_pooled:
+            assert cut.below[-1].out_shape == cut.latent_shape
+        assert cut.latent_elements == math.prod(cut.latent_shape)
+        assert hash(cut) == hash(Cut(mobilenet_v1(0.25, (40, 24), 7), latent_layer))
+    grown = cut.with_classes(9)
+    assert (grown.classes, grown.below) == (9, cut.below)
+    assert (cut.image_shape, cut.features) == ((40, 24, 3), 256)
+    with pytest.raises(ValueError, match=r"latent layer 28 is out of range"):
+        Cut(mobilenet_v1(), 28)

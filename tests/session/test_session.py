@@ -62,7 +62,7 @@ def test_it_learns_and_records_what_happened():
 def test_the_memory_is_what_the_settings_say():
     work, (state, records) = prepared(), base()
     memory = state.learner.memory
-    elements = work.network.latent_elements(25)
+    elements = work.cut.latent_elements
     assert memory.bytes == 24 * -(-elements * 7 // 8) == records[-1]["replay_bytes"]
     filled = 0
     for event, record in enumerate(records):
@@ -120,7 +120,7 @@ def test_variants_run_and_fill_the_matrix(name):
     memory = state.learner.memory
     assert int(memory.filled) == memory.slots == changes.get("replays", 24)
     if changes.get("bits") == 32:
-        assert memory.bytes == 24 * 4 * work.network.latent_elements(latent_layer)
+        assert memory.bytes == 24 * 4 * work.cut.latent_elements
     if frozen == "float32":
         assert work.test_latents.dtype == np.float32
         assert work.extractor.quantized.stage == ()

@@ -85,7 +85,7 @@ def narrowed(codes, bits):
     return np.floor(np.asarray(codes, np.float64) / 255 * (2**bits - 1) + 0.5).astype(np.int64)
 
 
-def learn(network, latent_layer, rules, learner, codes, labels, order, slots, bits, latent_max,
+def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max,
           drop_remainder):  # fmt: skip
     """Trains and consolidates; returns the learner, the losses and the rows that were used.
 
@@ -100,7 +100,7 @@ def learn(network, latent_layer, rules, learner, codes, labels, order, slots, bi
     statistics, momentum = learner.statistics, learner.momentum
     if learner.events == 1:
         momentum = oracle_float.tree_map(np.zeros_like, momentum)
-    shape = (-1, *network.latent_shape(latent_layer))
+    shape = (-1, *cut.latent_shape)
     fresh, kept = np.asarray(codes, np.float64), learner.codes.astype(np.float64)
     if bits != FLOATS:
         fresh, kept = fresh * (latent_max / 255), kept * (latent_max / (2**bits - 1))
@@ -110,7 +110,7 @@ def learn(network, latent_layer, rules, learner, codes, labels, order, slots, bi
     for new, replayed in parts * rules.epochs:
         x = np.concatenate([fresh[new], kept[replayed]])
         y = np.concatenate([labels[new], learner.memory_labels[replayed]])
-        done = oracle_float.forward(network, latent_layer, params, statistics, x, y, (r_max, d_max))
+        done = oracle_float.forward(cut, params, statistics, x, y, (r_max, d_max))
         gradients, _ = oracle_float.backward(done, params, y)
         params, momentum = oracle_float.sgd(
             params, gradients, momentum, rules.lr, rules.momentum, rules.l2

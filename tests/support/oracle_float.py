@@ -65,16 +65,16 @@ class Pass:
     features: np.ndarray
 
 
-def forward(network, latent_layer, params, statistics, latents, labels, limits, held=None):
+def forward(cut, params, statistics, latents, labels, limits, held=None):
     """Loss and tape. `limits` is (r_max, d_max), or None for running statistics.
 
     `held` are the corrections of an earlier pass: batch renorm treats r and d as constants.
     """
-    x = np.asarray(latents, np.float64)
-    if latent_layer == 0:
+    network, x = cut.network, np.asarray(latents, np.float64)
+    if cut.latent_layer == 0:
         x = (x - np.array(network.pixel_mean)) / np.array(network.pixel_std)
     tape, moments, corrections = [], {}, {}
-    for layer in network.layers[latent_layer:-1]:
+    for layer in network.layers[cut.latent_layer : -1]:
         own = {k: np.asarray(v, np.float64) for k, v in params["layers"][layer.name].items()}
         run = {k: np.asarray(v, np.float64) for k, v in statistics[layer.name].items()}
         y = linear(layer, own["weight"], x)

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from support import cases
 from support import oracle_float as oracle
 
-from qlrjax.network import Layer, Network, floating, mobilenet_v1
+from qlrjax.network import Cut, Layer, floating, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 
 LIMITS = (1.25, 0.5)
@@ -45,28 +46,25 @@ def limits_of(pair):
 
 @functools.cache
 def session(latent_layer, activation="relu6", convention="tensorflow", hw=(39, 47)):
-    """Network, parameters, statistics, latents and labels, float32, as `learner` holds them."""
+    """Cut network, parameters, statistics, latents and labels, float32, as `learner` holds them."""
     network = mobilenet_v1(0.25, hw, 10, convention, activation)
     if latent_layer == 0:  # its first five layers: conv, depthwise with both strides, pointwise
         below = network.layers[:5]
         head = Layer(5, "linear", "linear", below[-1].out_channels, 10, (1, 1), (1, 1))
         network = dataclasses.replace(network, layers=(*below, head))
     random = np.random.default_rng(100 + latent_layer)
-    params, statistics = adaptive.init(
-        network, cases.random_parameters(network, random), latent_layer
-    )
+    cut = Cut(network, latent_layer)
+    params, statistics = adaptive.init(cut, cases.random_parameters(network, random))
     params["head"] = jnp.asarray(random.normal(0, 0.1, params["head"].shape), jnp.float32)
-    shape = (BATCH, *network.latent_shape(latent_layer))
+    shape = (BATCH, *cut.latent_shape)
     top = 255 if latent_layer == 0 else 4
     latents = np.maximum(random.uniform(-1, top, shape), 0).astype(np.float32)
-    return network, params, statistics, latents, random.integers(0, 10, BATCH).astype(np.int32)
+    return cut, params, statistics, latents, random.integers(0, 10, BATCH).astype(np.int32)
 
 
-def loss_of(network, latent_layer, statistics, labels, limits):
+def loss_of(cut, statistics, labels, limits):
     def loss(params, latents):
-        logits, moments = adaptive.forward(
-            network, latent_layer, params, statistics, latents, limits_of(limits)
-        )
+        logits, moments = adaptive.forward(cut, params, statistics, latents, limits_of(limits))
         ones = jnp.ones(labels.shape, bool)
         return adaptive.cross_entropy(logits, jnp.asarray(labels), ones), (logits, moments)
 
@@ -136,19 +134,19 @@ def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
 )
 def test_whole_stage(latent_layer, limits):
     """Loss, logits, moments, every parameter's gradient and the latents' own."""
-    network, params, statistics, latents, labels = session(latent_layer)
-    loss = loss_of(network, latent_layer, statistics, labels, limits)
+    cut, params, statistics, latents, labels = session(latent_layer)
+    loss = loss_of(cut, statistics, labels, limits)
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (value, (logits, moments)), (gradients, dlatents) = run(params, jnp.asarray(latents))
-    done = oracle.forward(network, latent_layer, params, statistics, latents, labels, limits)
+    done = oracle.forward(cut, params, statistics, latents, labels, limits)
     expected, inputs = oracle.backward(done, params, labels, limits is not None)
     close(value, done.loss)
     close(logits, done.logits)
     trees_close(moments, done.moments)
     trees_close(gradients, expected)
-    if latent_layer < network.last:
-        wanted = inputs[network.layers[latent_layer].name]
-        scale = np.array(network.pixel_std) if latent_layer == 0 else 1.0
+    if not cut.is_pooled:
+        wanted = inputs[cut.above[0].name]
+        scale = np.array(cut.network.pixel_std) if latent_layer == 0 else 1.0
         close(dlatents, wanted / scale)
 
 
@@ -156,9 +154,9 @@ def test_whole_stage(latent_layer, limits):
 @pytest.mark.parametrize("limits", [LIMITS, None])
 def test_float64_agrees_with_finite_differences(activation, limits):
     """Central differences along random directions of every tensor, r and d held as constants."""
-    network, params, statistics, latents, labels = session(21, activation, "pytorch")
+    cut, params, statistics, latents, labels = session(21, activation, "pytorch")
     latents = latents.astype(np.float64)
-    arguments = (network, 21, params, statistics)
+    arguments = (cut, params, statistics)
     done = oracle.forward(*arguments, latents, labels, limits)
     gradients, inputs = oracle.backward(done, params, labels, limits is not None)
     random, step = np.random.default_rng(1), 1e-6
@@ -169,7 +167,7 @@ def test_float64_agrees_with_finite_differences(activation, limits):
             moved, x = oracle.tree_map(np.copy, params), latents.copy()
             change(moved, x, sign * step)
             ends.append(
-                oracle.forward(network, 21, moved, statistics, x, labels, limits,
+                oracle.forward(cut, moved, statistics, x, labels, limits,
                                done.corrections if limits else None).loss
             )  # fmt: skip
         return (ends[0] - ends[1]) / (2 * step)
@@ -186,7 +184,7 @@ def test_float64_agrees_with_finite_differences(activation, limits):
             )  # fmt: skip
             where += amount * direction
 
-        gradient = inputs[network.layers[21].name] if name == "latents" else (
+        gradient = inputs[cut.above[0].name] if name == "latents" else (
             gradients["head"] if name == "head" else gradients["layers"][name][field]
         )  # fmt: skip
         expected = (gradient * direction).sum()
@@ -232,32 +230,29 @@ def test_activation_has_no_gradient_at_its_corners(value, activation):
     assert slope == (1.0 if value > 0 and activation == "relu" else 0.0)
 
 
-def one_batch_event(network: Network, latent_layer, protocol, params, statistics, latents, labels):
+def one_batch_event(cut, protocol, params, statistics, latents, labels):
     """`learner.learn_event` of a single mini-batch without replays, and its state before."""
-    memory = replay.init(0, network.latent_shape(latent_layer), 8, 4.0)
-    state = learner.init(network, latent_layer, protocol, params, statistics, memory)
+    memory = replay.init(0, cut.latent_shape, 8, 4.0)
+    learns = Learner(cut, protocol)
+    state = learner.init(learns, params, statistics, memory)
     copied = jax.tree.map(jnp.copy, state)  # the event donates its state
-    return learner.learn_event(
-        network, latent_layer, protocol, copied, jnp.asarray(latents), labels, 0, 0
-    )
+    return learner.learn_event(learns, copied, EventData(jnp.asarray(latents), labels, 0, 0))
 
 
 @pytest.mark.parametrize("latent_layer", [23, 27])
 def test_one_full_step_of_the_learner(latent_layer):
     """An event of one mini-batch and two epochs: two SGD steps with momentum, renorm schedule."""
-    network, params, statistics, latents, labels = session(latent_layer)
+    cut, params, statistics, latents, labels = session(latent_layer)
     protocol = Protocol(
         minibatch=BATCH, first_epochs=2, first_learning_rate=0.05, weight_decay=1e-3,
         renorm_step=0.01, first_renorm_momentum=0.1, classifier="plain",
     )  # fmt: skip
-    state, losses = one_batch_event(
-        network, latent_layer, protocol, params, statistics, latents, labels
-    )
+    state, losses = one_batch_event(cut, protocol, params, statistics, latents, labels)
     running = statistics
     momentum = oracle.tree_map(np.zeros_like, params)
     for step in range(2):
         limits = (1 + 0.01 * BATCH * step, 0.01 * BATCH * step)
-        done = oracle.forward(network, latent_layer, params, running, latents, labels, limits)
+        done = oracle.forward(cut, params, running, latents, labels, limits)
         gradients, _ = oracle.backward(done, params, labels)
         params, momentum = oracle.sgd(params, gradients, momentum, 0.05, 0.9, 1e-3)
         running = {

@@ -9,38 +9,36 @@ import numpy as np
 import pytest
 
 from qlrjax import presets, weights
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol, rates_at, renorm_limits
 
-CUT, CLASSES = 25, 4
+CLASSES = 4
 BASE = Protocol(minibatch=6, first_epochs=2, epochs=2, first_learning_rate=0.01, learning_rate=0.01)
 
 
 @functools.cache
-def network_and_parameters():
+def cut_and_parameters():
     network = mobilenet_v1(0.25, (40, 32), CLASSES)
-    return network, weights.random(network, 2)
+    return Cut(network, 25), weights.random(network, 2)
 
 
 def fresh(protocol, slots=8, bits=8):
-    network, parameters = network_and_parameters()
-    params, statistics = adaptive.init(network, parameters, CUT)
-    memory = replay.init(slots, network.latent_shape(CUT), bits, 3.0)
-    return learner.init(network, CUT, protocol, params, statistics, memory)
+    cut, parameters = cut_and_parameters()
+    memory = replay.init(slots, cut.latent_shape, bits, 3.0)
+    return learner.init(Learner(cut, protocol), *adaptive.init(cut, parameters), memory)
 
 
 def learn(protocol, slots=8, bits=8, events=2, pad_to=None, seed=0):
-    network, _ = network_and_parameters()
+    cut, _ = cut_and_parameters()
     state = fresh(protocol, slots, bits)
     random = np.random.default_rng(0)
     for event in range(events):
         labels = random.integers(0, CLASSES, 12 - event).astype(np.int32)
-        codes = random.integers(0, 256, (len(labels), *network.latent_shape(CUT)))
-        latents = jnp.asarray(codes.astype(np.uint8))
-        state, losses = learner.learn_event(
-            network, CUT, protocol, state, latents, labels, event, seed, pad_to
-        )
+        codes = random.integers(0, 256, (len(labels), *cut.latent_shape))
+        data = EventData(jnp.asarray(codes.astype(np.uint8)), labels, event, seed, pad_to)
+        state, losses = learner.learn_event(Learner(cut, protocol), state, data)
     return state, losses
 
 
@@ -78,7 +76,7 @@ def test_which_head_answers(classifier, slots, consolidates):
     protocol = dataclasses.replace(BASE, classifier=classifier)
     state = fresh(protocol, slots)
     marked = state.replace(head=state.head.replace(weight=state.head.weight + 1.0))
-    head = learner.inference_params(protocol, marked)["head"]
+    head = learner.inference_params(Learner(cut_and_parameters()[0], protocol), marked)["head"]
     assert float(head[0, 0]) == float(consolidates)
 
 

@@ -16,8 +16,9 @@ import pytest
 from support import learner_oracle as oracle
 
 from qlrjax import weights
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 
 SLOTS, SIZE, ROWS, CLASSES = 13, 6, 18, 7
@@ -56,13 +57,13 @@ def trees_close(ours, theirs, what, tolerance=1e-4):
         close(own, leaf, f"{what}{jax.tree_util.keystr(path)}", tolerance)
 
 
-def events(network, latent_layer):
+def events(cut):
     """uint8 codes and labels of every event."""
-    random = np.random.default_rng(latent_layer)
+    random = np.random.default_rng(cut.latent_layer)
     for count, present in EVENTS:
         labels = random.choice(present, count).astype(np.int32)
         labels[: len(present)] = present
-        shape = (count, *network.latent_shape(latent_layer))
+        shape = (count, *cut.latent_shape)
         codes = random.integers(0, 256, shape).astype(np.uint8)
         # Classes differ, so that there is something to learn.
         codes[..., 0] = np.minimum(codes[..., 0] // 2 + 15 * labels[:, None, None], 255)
@@ -85,24 +86,24 @@ def test_whole_events(latent_layer, bits, activation, drop, rate):
     protocol = dataclasses.replace(
         PROTOCOL, drop_remainder=drop, first_learning_rate=rate, learning_rate=rate / 2
     )
-    params, statistics = adaptive.init(network, weights.random(network, WEIGHTS), latent_layer)
-    mine = oracle.start(params, statistics, network.latent_elements(latent_layer))
-    memory = replay.init(SLOTS, network.latent_shape(latent_layer), bits, latent_max)
-    state = learner.init(network, latent_layer, protocol, params, statistics, memory)
+    cut = Cut(network, latent_layer)
+    params, statistics = adaptive.init(cut, weights.random(network, WEIGHTS))
+    mine = oracle.start(params, statistics, cut.latent_elements)
+    memory = replay.init(SLOTS, cut.latent_shape, bits, latent_max)
+    learns = Learner(cut, protocol)
+    state = learner.init(learns, params, statistics, memory)
     # At l = 0 a third event leaves FP32 too few digits: the biases' momentum is near zero by then.
-    several = itertools.islice(events(network, latent_layer), 3 if latent_layer else 2)
+    several = itertools.islice(events(cut), 3 if latent_layer else 2)
     for event, (codes, labels) in enumerate(several):
         if bits == oracle.FLOATS:
             codes = codes.astype(np.float32) * np.float32(latent_max / 255)
         key = jax.random.fold_in(jax.random.key(SEED), event)
         draw = jax.random.fold_in(jax.random.split(key)[0], 0)
         order = np.asarray(jax.random.permutation(draw, len(labels)))
-        state, losses = learner.learn_event(
-            network, latent_layer, protocol, state, jnp.asarray(codes), labels, event, SEED,
-            pad_to=ROWS,
-        )  # fmt: skip
+        data = EventData(jnp.asarray(codes), labels, event, SEED, pad_to=ROWS)
+        state, losses = learner.learn_event(learns, state, data)
         mine, expected, used = oracle.learn(
-            network, latent_layer, rules(event, rate), mine, codes, labels.astype(int), order,
+            cut, rules(event, rate), mine, codes, labels.astype(int), order,
             SLOTS, bits, latent_max, drop,
         )  # fmt: skip
         where = f"event {event}: "

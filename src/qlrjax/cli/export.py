@@ -16,6 +16,7 @@ from qlrjax.export.c import source as c_source
 from qlrjax.runs import run, runfolder, transfer
 from qlrjax.runs.run import OpenRun
 from qlrjax.training import learner
+from qlrjax.training.learner import Learner
 
 Format = Literal["onnx", "qdq", "c", "npz", "state"]
 _NAMES = {"onnx": "frozen.onnx", "qdq": "frozen_qdq.onnx", "c": "c", "npz": "arrays.npz",
@@ -102,21 +103,20 @@ def write(what: Format, out: Path, opened: OpenRun) -> str:
 def _onnx(out: Path, opened: OpenRun) -> str:
     onnx_exact = _needs_onnx("exact")
     extractor, memory = opened.extractor, opened.state.learner.memory
-    model = onnx_exact.export(
-        extractor.quantized.stage, (*extractor.network.in_hw, 3), extractor.latent_max,
-        min(memory.bits, 8),
-    )  # fmt: skip
+    cut, bits = extractor.cut, min(memory.bits, 8)
+    stage, latent_max = extractor.quantized.stage, extractor.latent_max
+    model = onnx_exact.export(stage, cut.image_shape, latent_max, bits)
     _save(out, model.SerializeToString())
     return (
-        f"{out}: uint8 images [n, {extractor.network.in_hw[0]}, {extractor.network.in_hw[1]}, 3] "
-        f"to {min(memory.bits, 8)}-bit latent codes, bit for bit as this run's frozen stage"
+        f"{out}: uint8 images [n, {cut.image_shape[0]}, {cut.image_shape[1]}, 3] "
+        f"to {bits}-bit latent codes, bit for bit as this run's frozen stage"
     )
 
 
 def _qdq(out: Path, opened: OpenRun) -> str:
     onnx_qdq = _needs_onnx("qdq")
-    quantized, network = opened.extractor.quantized, opened.extractor.network
-    model = onnx_qdq.export(quantized.stage, (*network.in_hw, 3), quantized.ranges)
+    quantized, cut = opened.extractor.quantized, opened.extractor.cut
+    model = onnx_qdq.export(quantized.stage, cut.image_shape, quantized.ranges)
     _save(out, model.SerializeToString())
     return (
         f"{out}: the same stage in QDQ form; codes can differ by one wherever rounding is close, "
@@ -140,8 +140,8 @@ def _c(out: Path, opened: OpenRun) -> str:
         train_layers=protocol.train_layers,
     )
     sections = c_source.export(
-        out, extractor.network, extractor.latent_layer, extractor.quantized.stage,
-        extractor.latent_max, state.memory, learner.inference_params(protocol, state),
+        out, extractor.cut, extractor.quantized, state.memory,
+        learner.inference_params(Learner(extractor.cut, protocol), state),
         state.training.statistics, step,
     )  # fmt: skip
     return (
@@ -153,7 +153,7 @@ def _c(out: Path, opened: OpenRun) -> str:
 def _npz(out: Path, opened: OpenRun) -> str:
     others = session_arrays.learned(
         opened.extractor.quantized,
-        opened.settings.protocol,
+        Learner(opened.extractor.cut, opened.settings.protocol),
         opened.state.learner,
         opened.class_names,
     )

@@ -57,7 +57,7 @@ def learn(words: Sequence[str]) -> int:
     if not label or not label.isprintable():
         raise ValueError(f"--label {arguments.label!r} is no name; give the class one on one line")
     with run.editing(arguments.run) as opened:
-        images = lessons.read_photos(arguments.photos, opened.extractor.network)
+        images = lessons.read_photos(arguments.photos, opened.extractor.cut.network)
         known = label in opened.class_names
         started = time.perf_counter()
         lesson = lessons.learn(
@@ -85,7 +85,7 @@ def predict(words: Sequence[str]) -> int:
     files = [file for path in arguments.photos for file in find_photos(path)]
     if not files:
         raise ValueError("no photos were given; name photos or folders of them after the run")
-    images = lessons.read_photos(files, opened.extractor.network)
+    images = lessons.read_photos(files, opened.extractor.cut.network)
     shares = lessons.probabilities(opened.settings, opened.extractor, opened.state, images)
     answers = []
     for file, row in zip(files, shares, strict=True):

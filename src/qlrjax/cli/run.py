@@ -169,7 +169,7 @@ def _show_cost(console: Console, outcome: run.Outcome) -> None:
         return
     cost = event_cost_summary(
         chosen.latent_layer, chosen.replays, chosen.bits, max(images), chosen.protocol.epochs,
-        session_.network.width, chosen.resolution, classes=session_.network.classes,
+        session_.cut.network.width, chosen.resolution, classes=session_.cut.network.classes,
         minibatch=chosen.protocol.minibatch,
     )  # fmt: skip
     fits = "fits" if cost.fits_memory else "does not fit"

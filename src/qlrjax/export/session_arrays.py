@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.training import learner
-from qlrjax.training.learner import LearnerState
-from qlrjax.training.protocol import Protocol
+from qlrjax.training.learner import Learner, LearnerState, inference_params
 
 
 def learned(
-    quantized: QuantizedStage, protocol: Protocol, state: LearnerState, class_names: Sequence[str]
+    quantized: QuantizedStage, learner: Learner, state: LearnerState, class_names: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Arrays of everything above the cut.
 
@@ -20,7 +18,7 @@ def learned(
         "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std; "head" [C, classes], the one
         to predict with; "replay.data" (packed), "replay.labels", "replay.filled", "replay.bits".
     """
-    params = learner.inference_params(protocol, state)
+    params = inference_params(learner, state)
     memory = state.memory
     arrays = {
         "ranges": np.asarray(quantized.ranges, np.float64),

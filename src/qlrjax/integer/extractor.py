@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, UInt8
 
 from qlrjax.integer import frozen
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.network import Network, floating
+from qlrjax.network import Cut, floating
 from qlrjax.network.floating import Parameters
 
 _BATCH = 32
@@ -22,14 +22,12 @@ class Extractor:
     """The frozen stage of a session.
 
     Attributes:
-        network: The table.
-        latent_layer: The cut.
+        cut: The network and where it is cut.
         quantized: The integer stage and its ranges; its stage is empty where floats are used.
         parameters: Float parameters of the frozen layers, or None for the integer stage.
     """
 
-    network: Network
-    latent_layer: int
+    cut: Cut
     quantized: QuantizedStage
     parameters: Parameters | None
 
@@ -52,13 +50,13 @@ class Extractor:
         Raises:
             ValueError: The images do not fit the network.
         """
-        expected = (*self.network.in_hw, 3)
+        expected = self.cut.image_shape
         if images.dtype != np.uint8 or images.shape[1:] != expected:
             raise ValueError(
                 f"images are {images.dtype}{list(images.shape[1:])}; this network takes "
                 f"uint8{list(expected)}"
             )
-        if self.latent_layer == 0:
+        if self.cut.latent_layer == 0:
             return images
         outputs = []
         for start in range(0, len(images), _BATCH):
@@ -72,7 +70,7 @@ class Extractor:
     def _batch(self, images: UInt8[Array, "n h w 3"]) -> Array:
         if self.parameters is None:
             return _integer(self.quantized.stage, images)
-        return _float(self.network, self.latent_layer, self.parameters, images)
+        return _float(self.cut, self.parameters, images)
 
 
 @jax.jit
@@ -80,8 +78,6 @@ def _integer(stage: frozen.Stage, images: UInt8[Array, "n h w 3"]) -> Array:
     return frozen.apply(stage, images)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _float(
-    network: Network, latent_layer: int, parameters: Parameters, images: UInt8[Array, "n h w 3"]
-) -> Array:
-    return floating.infer(network, parameters, images, latent_layer)[-1]
+@functools.partial(jax.jit, static_argnums=(0,))
+def _float(cut: Cut, parameters: Parameters, images: UInt8[Array, "n h w 3"]) -> Array:
+    return floating.infer(cut, parameters, images)[-1]

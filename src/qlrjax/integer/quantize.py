@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from qlrjax.integer import contract, fixedpoint, frozen, latent_codes
-from qlrjax.network import Layer, Network, floating
+from qlrjax.network import Cut, Layer, Network, floating
 from qlrjax.network.floating import Parameters
 
 _CALIBRATION_BATCH = 32
@@ -60,10 +60,7 @@ class Fidelity:
 
 
 def calibrate(
-    network: Network,
-    parameters: Parameters,
-    images: UInt8[np.ndarray, "n h w 3"],
-    latent_layer: int,
+    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w 3"]
 ) -> tuple[float, ...]:
     """a_max of every output of `floating.infer` over the images.
 
@@ -71,15 +68,13 @@ def calibrate(
         ValueError: There are no images, their shape is not the network's, or the float network
             gives a value that is not finite.
     """
-    if latent_layer == 0:
+    if cut.latent_layer == 0:
         return ()
-    _check_images(network, images)
+    _check_images(cut.network, images)
     largest = jax.jit(
-        lambda weights, batch: jnp.stack(
-            [jnp.max(y) for y in floating.infer(network, weights, batch, latent_layer)]
-        )
+        lambda weights, batch: jnp.stack([jnp.max(y) for y in floating.infer(cut, weights, batch)])
     )
-    used = _used(network, parameters, latent_layer)
+    used = _used(cut, parameters)
     _check_finite(used)  # activations hide it: ReLU makes 0 of a NaN, and ReLU6 6 of infinity
     maxima = np.max([np.asarray(largest(used, batch)) for batch in _batches(images)], axis=0)
     if not np.isfinite(maxima).all():
@@ -90,28 +85,24 @@ def calibrate(
 
 
 def quantize(
-    network: Network,
-    parameters: Parameters,
-    images: UInt8[np.ndarray, "n h w 3"],
-    latent_layer: int,
+    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w 3"]
 ) -> QuantizedStage:
-    """Builds the integer stage of layers 0 to latent_layer - 1.
+    """Builds the integer stage of the layers below the cut.
 
     At the last latent layer the stage ends with the global average pooling, requantized to its own
     range: a mean is far smaller than the largest pixel, and would waste the codes' upper bits.
 
     Args:
-        network: The table.
+        cut: The network and where it is cut.
         parameters: Float weights and batch norm by layer name, see `weights`.
         images: uint8 calibration images, usually the first learning event's.
-        latent_layer: The cut.
 
     Raises:
         ValueError: See `calibrate`.
         contract.ContractViolation: An accumulator could overflow int32.
     """
-    ranges = calibrate(network, parameters, images, latent_layer)
-    below = network.frozen(latent_layer)
+    network, below = cut.network, cut.below
+    ranges = calibrate(cut, parameters, images)
     effective = {row.name: _effective_weight(network, row, parameters) for row in below}
     shifts = _mean_shifts(network, parameters, effective, images, below)
     layers: list[frozen.IntegerLayer] = []
@@ -119,53 +110,60 @@ def quantize(
         input_max = ranges[layer.index - 1] if layer.index else None
         layers.append(
             _integer_layer(
-                network, layer, parameters[layer.name], effective[layer.name],
-                shifts[layer.name], input_max, output_max,
+                network,
+                layer,
+                parameters[layer.name],
+                effective[layer.name],
+                shifts[layer.name],
+                input_max,
+                output_max,
             )
-        )  # fmt: skip
-    if latent_layer == network.last:
+        )
+    if cut.is_pooled:
         layers.append(_integer_pool(network, ranges[-2], ranges[-1]))
-    contract.check_stage(tuple(layers), in_shape=(*network.in_hw, 3))
+    contract.check_stage(tuple(layers), in_shape=cut.image_shape)
     return QuantizedStage(tuple(layers), ranges)
 
 
 def fidelity(
-    network: Network,
+    cut: Cut,
     parameters: Parameters,
     quantized: QuantizedStage,
     images: UInt8[np.ndarray, "n h w 3"],
-    latent_layer: int,
 ) -> list[Fidelity]:
     """Cosine similarity and signal-to-noise (dB) of every integer output against the float one."""
-    _check_images(network, images)
+    _check_images(cut.network, images)
 
     @jax.jit
     def moments(
         weights: Parameters, stage: frozen.Stage, batch: UInt8[Array, "n h w 3"]
     ) -> Float32[Array, "layers 4"]:
-        real = floating.infer(network, weights, batch, latent_layer)
+        real = floating.infer(cut, weights, batch)
         codes = frozen.trace(stage, batch)
         rows = []
         for y, q, output_max in zip(real, codes, quantized.ranges, strict=True):
             approx = latent_codes.dequantize(q, output_max, 8)
-            rows.append([jnp.sum(y * y), jnp.sum(approx**2), jnp.sum(y * approx),
-                         jnp.sum((y - approx) ** 2)])  # fmt: skip
+            noise = jnp.sum((y - approx) ** 2)
+            rows.append([jnp.sum(y * y), jnp.sum(approx**2), jnp.sum(y * approx), noise])
         return jnp.asarray(rows)
 
-    used = _used(network, parameters, latent_layer)
+    used = _used(cut, parameters)
     totals = np.sum(
         [np.asarray(moments(used, quantized.stage, b), np.float64) for b in _batches(images)],
         axis=0,
     )
-    names = [layer.name for layer in network.frozen(latent_layer)]
-    if latent_layer == network.last:
+    names = [layer.name for layer in cut.below]
+    if cut.is_pooled:
         names.append("pool")
     tiny = 1e-30
     return [
-        Fidelity(name, float(cross / np.sqrt(max(real * approx, tiny))),
-                 float(10 * np.log10(max(real, tiny) / max(noise, tiny))))
+        Fidelity(
+            layer=name,
+            cosine=float(cross / np.sqrt(max(real * approx, tiny))),
+            snr_db=float(10 * np.log10(max(real, tiny) / max(noise, tiny))),
+        )
         for name, (real, approx, cross, noise) in zip(names, totals, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _integer_layer(
@@ -304,8 +302,8 @@ def _fixed_point(
     return kappa.astype(np.int32), lam.astype(np.int32), shift
 
 
-def _used(network: Network, parameters: Parameters, latent_layer: int) -> Parameters:
-    return {layer.name: parameters[layer.name] for layer in network.frozen(latent_layer)}
+def _used(cut: Cut, parameters: Parameters) -> Parameters:
+    return {layer.name: parameters[layer.name] for layer in cut.below}
 
 
 def _check_finite(parameters: Parameters) -> None:

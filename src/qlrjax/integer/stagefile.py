@@ -12,7 +12,7 @@ import numpy as np
 from qlrjax.integer import contract, frozen
 from qlrjax.integer.extractor import Extractor
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.network import Network, mobilenet_v1
+from qlrjax.network import Cut, Network, mobilenet_v1
 
 _ARRAYS = ("weight", "kappa", "lam", "pad_value")
 _SIZE_LIMIT_BYTES = 256 * 2**20
@@ -29,9 +29,9 @@ def dump(extractor: Extractor) -> bytes:
                      "shift": layer.shift, "bits": layer.bits})  # fmt: skip
     for name, parameters in (extractor.parameters or {}).items():
         arrays |= {f"float/{name}/{key}": np.asarray(value) for key, value in parameters.items()}
-    meta = {"latent_layer": extractor.latent_layer, "ranges": extractor.quantized.ranges,
+    meta = {"latent_layer": extractor.cut.latent_layer, "ranges": extractor.quantized.ranges,
             "layers": rows, "float": extractor.parameters is not None,
-            "network": _conventions(extractor.network)}  # fmt: skip
+            "network": _conventions(extractor.cut.network)}  # fmt: skip
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
@@ -53,14 +53,13 @@ def load(path: Path, classes: int) -> Extractor:
         stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
         parameters = _float_parameters(arrays) if meta["float"] else None
         quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
-        latent_layer = int(meta["latent_layer"])
-        network = _network(meta["network"], classes)
+        cut = Cut(_network(meta["network"], classes), int(meta["latent_layer"]))
     except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise ValueError(
             f"the frozen stage {path} cannot be read ({error}); start the run anew"
         ) from error
-    contract.check_stage(stage, in_shape=(*network.in_hw, 3))
-    return Extractor(network, latent_layer, quantized, parameters)
+    contract.check_stage(stage, in_shape=cut.image_shape)
+    return Extractor(cut, quantized, parameters)
 
 
 def _conventions(network: Network) -> dict[str, Any]:

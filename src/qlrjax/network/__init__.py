@@ -1,5 +1,6 @@
 """The network: its table of layers, where it may be cut, and what each layer computes in floats."""
 
+from qlrjax.network.cut import Cut
 from qlrjax.network.table import (
     Activation,
     Kind,
@@ -12,6 +13,7 @@ from qlrjax.network.table import (
 
 __all__ = [
     "Activation",
+    "Cut",
     "Kind",
     "Layer",
     "Network",

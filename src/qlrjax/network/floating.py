@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
-from qlrjax.network import Activation, Layer, Network
+from qlrjax.network import Activation, Cut, Layer, Network
 
 Parameters = Mapping[str, Mapping[str, Array | np.ndarray]]
 
@@ -70,18 +70,15 @@ def finish_layer(
 
 
 def infer(
-    network: Network,
-    parameters: Parameters,
-    images: UInt8[Array, "n h w 3"],
-    latent_layer: int,
+    cut: Cut, parameters: Parameters, images: UInt8[Array, "n h w 3"]
 ) -> list[Float32[Array, "n _ _ _"]]:
-    """Outputs of layers 0 to latent_layer - 1; the global pooling's output follows if l is last."""
-    x = normalise(images, network)
+    """Outputs of the layers below the cut, and of the global pooling if it is below too."""
+    x = normalise(images, cut.network)
     outputs = []
-    for layer in network.frozen(latent_layer):
-        x = infer_layer(network, layer, parameters[layer.name], x)
+    for layer in cut.below:
+        x = infer_layer(cut.network, layer, parameters[layer.name], x)
         outputs.append(x)
-    if latent_layer == network.last:
+    if cut.is_pooled:
         outputs.append(global_pool(x))
     return outputs
 

@@ -6,7 +6,6 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from qlrjax.network import Network
 from qlrjax.session import SessionState
 
 
@@ -43,10 +42,3 @@ def add_class(state: SessionState) -> SessionState:
         accuracy=jnp.pad(state.accuracy, ((0, 0), (0, 1)), constant_values=jnp.nan),
         introduced=jnp.pad(state.introduced, (0, 1), constant_values=events),
     )
-
-
-def with_classes(network: Network, classes: int) -> Network:
-    """The same network with another number of logits."""
-    *below, last = network.layers
-    grown = dataclasses.replace(last, out_channels=classes)
-    return dataclasses.replace(network, layers=(*below, grown))

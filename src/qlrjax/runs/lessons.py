@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from qlrjax.training import evaluate, learner, newclass
-from qlrjax.runs import grow
 from qlrjax.integer.extractor import Extractor
 from qlrjax.network import Network
+from qlrjax.runs import grow
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
 from qlrjax.streams.photos import find_photos, read_photo
+from qlrjax.training import evaluate, learner, newclass
+from qlrjax.training.learner import EventData, Learner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +68,15 @@ def learn(
     if is_new:
         class_names = (*class_names, label)
         state = grow.add_class(state)
-    network = grow.with_classes(extractor.network, len(class_names))
-    index, layer = class_names.index(label), settings.latent_layer
-    latents, protocol = extractor(images), settings.protocol
+    taught = Learner(extractor.cut.with_classes(len(class_names)), settings.protocol)
+    index, latents = class_names.index(label), extractor(images)
     if is_new:
-        changed, losses = newclass.learn(
-            network, layer, protocol, state.learner, latents, index, settings.seed
-        )
+        changed, losses = newclass.learn(taught, state.learner, latents, index, settings.seed)
     else:
-        changed, losses = learner.learn_event(
-            network, layer, protocol, state.learner, jnp.asarray(latents),
-            np.full(len(images), index, np.int32), event=int(state.learner.event),
-            seed=settings.seed,
-        )  # fmt: skip
+        labels = np.full(len(images), index, np.int32)
+        number = int(state.learner.event)
+        data = EventData(jnp.asarray(latents), labels, number, settings.seed)
+        changed, losses = learner.learn_event(taught, state.learner, data)
     latest = max(int(state.position) - 1, 0)
     first_seen = jnp.minimum(state.introduced[index], latest)
     state = dataclasses.replace(
@@ -112,11 +109,9 @@ def probabilities(
         are_latents: `images` are the extractor's latents already.
     """
     classes = state.introduced.shape[0]
-    network = grow.with_classes(extractor.network, classes)
+    taught = Learner(extractor.cut.with_classes(classes), settings.protocol)
     latents = images if are_latents else extractor(images)
-    logits = evaluate.logits(
-        network, settings.latent_layer, settings.protocol, state.learner, latents
-    )
+    logits = evaluate.logits(taught, state.learner, latents)
     seen = np.asarray(state.learner.head.past) > 0
     logits = np.where(seen[None, :], logits, -np.inf)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

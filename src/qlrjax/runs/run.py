@@ -63,7 +63,7 @@ class Outcome:
 
     def curve(self, name: str) -> report.Curve:
         """The session as the report shows it."""
-        classes = self.session.network.classes
+        classes = self.session.cut.classes
         return report.Curve(
             name=name,
             matrix=np.asarray(self.state.accuracy),
@@ -79,7 +79,7 @@ class OpenRun:
 
     Attributes:
         settings: Of the run.
-        extractor: The frozen stage and the network, with as many logits as classes.
+        extractor: The frozen stage and the cut network, with as many logits as classes.
         class_names: In label order.
         state: The learner.
         records: The log so far.
@@ -165,10 +165,9 @@ def open_run(folder: Path) -> OpenRun:
     settings = settings_file.from_dict(described.settings)
     names = tuple(str(name) for name in described.extra["class_names"])
     extractor = _load_stage(folder, described.extra, len(names))
-    template = sessions.initial_state(
-        settings, extractor.network, weights.random(extractor.network, 0), extractor.latent_max,
-        int(described.extra["events"]),
-    )  # fmt: skip
+    cut, events = extractor.cut, int(described.extra["events"])
+    untrained = weights.random(cut.network, 0)
+    template = sessions.initial_state(settings, cut, untrained, extractor.latent_max, events)
     restored = checkpoint.restore(folder / CHECKPOINTS, template, described.settings)
     assert restored is not None
     return OpenRun(settings, extractor, names, restored.state, restored.records, restored.extra,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from qlrjax.network import Network, floating
+from qlrjax.network import Cut, floating
 
 Params = dict[str, Any]
 Statistics = dict[str, dict[str, Array]]
@@ -26,32 +26,29 @@ class RenormLimits:
     d_max: Float32[Array, ""]
 
 
-def init(
-    network: Network, parameters: floating.Parameters, latent_layer: int
-) -> tuple[Params, Statistics]:
+def init(cut: Cut, parameters: floating.Parameters) -> tuple[Params, Statistics]:
     """Trained parameters and statistics from pretrained ones; the head starts at zero.
 
     std = sqrt(variance + epsilon): epsilon stays inside the root, since pretrained variances can be
     as small as 1e-35.
     """
     layers, statistics = {}, {}
-    for layer in network.adaptive(latent_layer)[:-1]:
+    for layer in cut.normalised:
         source = parameters[layer.name]
         layers[layer.name] = {
             name: jnp.asarray(source[name], jnp.float32) for name in ("weight", "gamma", "beta")
         }
-        std = np.sqrt(np.asarray(source["variance"], np.float64) + network.bn_epsilon)
+        std = np.sqrt(np.asarray(source["variance"], np.float64) + cut.network.bn_epsilon)
         statistics[layer.name] = {
             "mean": jnp.asarray(source["mean"], jnp.float32),
             "std": jnp.asarray(std, jnp.float32),
         }
-    head = jnp.zeros((network.layers[-1].in_channels, network.classes), jnp.float32)
+    head = jnp.zeros((cut.features, cut.classes), jnp.float32)
     return {"layers": layers, "head": head}, statistics
 
 
 def forward(
-    network: Network,
-    latent_layer: int,
+    cut: Cut,
     params: Params,
     statistics: Statistics,
     latents: Float32[Array, "n h w c"],
@@ -60,43 +57,41 @@ def forward(
     """Logits of a batch of dequantized latents.
 
     Args:
-        network: The table.
-        latent_layer: The cut; at 0 the latents are pixel codes and are normalised here.
+        cut: Where the network is cut; at layer 0 the latents are pixel codes and normalised here.
         params: See the module.
         statistics: Running mean and standard deviation by layer.
-        latents: Real-valued inputs of layer `latent_layer`.
+        latents: Real-valued inputs of the first trained layer.
         limits: Given, the batch's own statistics normalise it, corrected within the limits (batch
             renorm, training). None: the running statistics do (inference).
 
     Returns:
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
-    pooled, batch_statistics = features(network, latent_layer, params, statistics, latents, limits)
+    pooled, batch_statistics = features(cut, params, statistics, latents, limits)
     return pooled @ params["head"], batch_statistics
 
 
 def features(
-    network: Network,
-    latent_layer: int,
+    cut: Cut,
     params: Params,
     statistics: Statistics,
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
 ) -> tuple[Float32[Array, "n features"], Statistics]:
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
-    x = floating.normalise(latents, network) if latent_layer == 0 else latents
+    x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
     batch_statistics: Statistics = {}
-    for layer in network.adaptive(latent_layer)[:-1]:
+    for layer in cut.normalised:
         trained, running = params["layers"][layer.name], statistics[layer.name]
         y = floating.linear_part(layer, trained["weight"], x)
         if limits is None:
             y = (y - _row(running["mean"])) / _row(running["std"])
         else:
-            batch = batch_moments(y, network.bn_epsilon)
+            batch = batch_moments(y, cut.network.bn_epsilon)
             batch_statistics[layer.name] = batch
             y = renormalise(y, batch, running, limits)
         y = y * _row(trained["gamma"]) + _row(trained["beta"])
-        x = floating.activate(y, network.activation)
+        x = floating.activate(y, cut.network.activation)
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 

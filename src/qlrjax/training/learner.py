@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float32, Int32
 
-from qlrjax.network import Network
+from qlrjax.network import Cut
 from qlrjax.training import adaptive, draws, head, minibatch, replay, synaptic
 from qlrjax.training.protocol import (
     EventRates,
@@ -26,6 +26,38 @@ from qlrjax.training.protocol import (
     renorm_limits,
 )
 from qlrjax.training.replay import Latents
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What learns, without anything that learning changes.
+
+    Attributes:
+        cut: The network and where it is cut.
+        protocol: How events are learned.
+    """
+
+    cut: Cut
+    protocol: Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class EventData:
+    """What one learning event brings.
+
+    Attributes:
+        latents: uint8 codes or float32, [n, h, w, c].
+        labels: int32[n].
+        number: Of the event, from 0; equals `LearnerState.event`.
+        seed: Of the session. All draws are a pure function of (seed, event, epoch).
+        pad_to: Rows to pad the event to, so that events of different sizes share one program.
+    """
+
+    latents: Latents
+    labels: np.ndarray
+    number: int
+    seed: int
+    pad_to: int | None = None
 
 
 @flax.struct.dataclass
@@ -63,14 +95,13 @@ class LearnerState:
 
 
 def init(
-    network: Network,
-    latent_layer: int,
-    protocol: Protocol,
+    learner: Learner,
     params: adaptive.Params,
     statistics: adaptive.Statistics,
     memory: replay.ReplayMemory,
 ) -> LearnerState:
     """A learner that has seen nothing."""
+    protocol = learner.protocol
     synapses = synaptic.init(params["layers"]) if protocol.synaptic_strength else None
     return LearnerState(
         training=Training(params, statistics, optimizer(protocol).init(params), synapses),
@@ -81,85 +112,94 @@ def init(
 
 
 def learn_event(
-    network: Network,
-    latent_layer: int,
-    protocol: Protocol,
-    state: LearnerState,
-    latents: Latents,
-    labels: np.ndarray,
-    event: int,
-    seed: int,
-    pad_to: int | None = None,
+    learner: Learner, state: LearnerState, data: EventData
 ) -> tuple[LearnerState, Float32[Array, " batches"]]:
     """Learns one event and admits some of its latents to the replay memory.
 
     Args:
-        network: The table.
-        latent_layer: The cut.
-        protocol: How to learn.
+        learner: What learns.
         state: Donated: do not use it afterwards.
-        latents: The event's latents, uint8 codes or float32, [n, h, w, c].
-        labels: int32[n].
-        event: Number of this event, from 0; equals state.event.
-        seed: Of the session. All draws are a pure function of (seed, event, epoch).
-        pad_to: Rows to pad the event to, so that events of different sizes share one program.
+        data: The event.
 
     Returns:
         The new state and the loss of every mini-batch.
     """
-    new, memory = len(labels), state.memory
-    rows = max(pad_to or new, new)
-    plan_key, admit_key = draws.split(draws.start(protocol.draws, seed, event))
+    return _learn(learner, state, _prepare(learner.protocol, state.memory, data))
+
+
+@flax.struct.dataclass
+class _Prepared:
+    """An event as arrays, padded: its latents, the plan of its mini-batches, its rates and draws.
+
+    Attributes:
+        latents: As `EventData` has them, padded.
+        labels: int32[n].
+        valid: Rows that are no padding.
+        learned: Rows that are in the plan; only these may be admitted.
+        plan: See `minibatch`.
+        rates: Of the event.
+        count: Latents to admit.
+        key: Of the admission.
+    """
+
+    latents: Latents
+    labels: Int32[Array, " n"]
+    valid: Bool[Array, " n"]
+    learned: Bool[Array, " n"]
+    plan: Int32[Array, "batches size"]
+    rates: EventRates
+    count: Int32[Array, ""]
+    key: draws.Key
+
+
+def _prepare(protocol: Protocol, memory: replay.ReplayMemory, data: EventData) -> _Prepared:
+    new, event = len(data.labels), data.number
+    rows = max(data.pad_to or new, new)
+    plan_key, admit_key = draws.split(draws.start(protocol.draws, data.seed, event))
     filled = int(memory.filled)
     composition = minibatch.compose(
         new, memory.slots if filled else 0, protocol.minibatch, protocol.drop_remainder
     )
-    plan = minibatch.plan(
-        plan_key, composition, new, rows, filled,
-        protocol.first_epochs if event == 0 else protocol.epochs, protocol.reshuffle,
-    )  # fmt: skip
+    epochs = protocol.first_epochs if event == 0 else protocol.epochs
+    plan = minibatch.plan(plan_key, composition, new, rows, filled, epochs, protocol.reshuffle)
     learned = np.zeros(rows, bool)
     learned[np.unique(plan[plan < rows])] = True
     count = replay.quota(memory.slots, event, int(learned.sum()))
-    padding = ((0, rows - new),)
-    return _learn(
-        network, latent_layer, protocol, state,
-        jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0))) if rows > new else latents,
-        jnp.asarray(np.pad(labels.astype(np.int32), padding)),
-        jnp.asarray(np.arange(rows) < new), jnp.asarray(learned), jnp.asarray(plan),
-        rates_at(protocol, event), jnp.asarray(count, jnp.int32), admit_key,
-    )  # fmt: skip
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(3,))
-def _learn(
-    network: Network,
-    latent_layer: int,
-    protocol: Protocol,
-    state: LearnerState,
-    latents: Latents,
-    labels: Int32[Array, " n"],
-    valid: Bool[Array, " n"],
-    learned: Bool[Array, " n"],
-    plan: Int32[Array, "batches size"],
-    event_rates: EventRates,
-    count: Int32[Array, ""],
-    key: draws.Key,
-) -> tuple[LearnerState, Float32[Array, " batches"]]:
-    counts = _class_counts(labels, valid, network.classes)
-    counts = counts + replay.class_counts(state.memory, network.classes)
-    step = functools.partial(
-        _train_step, network, latent_layer, protocol, event_rates, state.memory, latents, labels
+    latents, padding = data.latents, ((0, rows - new),)
+    if rows > new:
+        latents = jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0)))
+    return _Prepared(
+        latents=latents,
+        labels=jnp.asarray(np.pad(data.labels.astype(np.int32), padding)),
+        valid=jnp.asarray(np.arange(rows) < new),
+        learned=jnp.asarray(learned),
+        plan=jnp.asarray(plan),
+        rates=rates_at(protocol, event),
+        count=jnp.asarray(count, jnp.int32),
+        key=admit_key,
     )
-    index = jnp.arange(plan.shape[0], dtype=jnp.int32)
-    training, losses = jax.lax.scan(step, _start(protocol, state, counts > 0), (index, plan))
+
+
+@functools.partial(jax.jit, static_argnums=(0,), donate_argnums=(1,))
+def _learn(
+    learner: Learner, state: LearnerState, event: _Prepared
+) -> tuple[LearnerState, Float32[Array, " batches"]]:
+    counts = _class_counts(event.labels, event.valid, learner.cut.classes)
+    counts = counts + replay.class_counts(state.memory, learner.cut.classes)
+    step = functools.partial(_train_step, learner, state.memory, event)
+    index = jnp.arange(event.plan.shape[0], dtype=jnp.int32)
+    begun = _start(learner.protocol, state, counts > 0)
+    training, losses = jax.lax.scan(step, begun, (index, event.plan))
     if training.synapses is not None:
         settled = synaptic.consolidate(training.synapses, training.params["layers"])
         training = dataclasses.replace(training, synapses=settled)
+    memory = replay.admit(
+        state.memory, event.key, event.latents, event.labels, event.learned, event.count
+    )
     changed = LearnerState(
         training=training,
         head=head.consolidate(state.head, training.params["head"], counts),
-        memory=replay.admit(state.memory, key, latents, labels, learned, count),
+        memory=memory,
         event=state.event + 1,
     )
     return changed, losses
@@ -178,24 +218,18 @@ def _start(protocol: Protocol, state: LearnerState, present: Bool[Array, " class
 
 
 def _train_step(
-    network: Network,
-    latent_layer: int,
-    protocol: Protocol,
-    event_rates: EventRates,
+    learner: Learner,
     memory: replay.ReplayMemory,
-    latents: Latents,
-    labels: Int32[Array, " n"],
+    event: _Prepared,
     state: Training,
     step: tuple[Int32[Array, ""], Int32[Array, " size"]],
 ) -> tuple[Training, Float32[Array, ""]]:
-    index, rows = step
-    batch, batch_labels = gather(memory, latents, labels, rows)
-    limits = renorm_limits(protocol, event_rates, index, rows.shape[0])
+    protocol, (index, rows) = learner.protocol, step
+    batch, batch_labels = gather(memory, event.latents, event.labels, rows)
+    limits = renorm_limits(protocol, event.rates, index, rows.shape[0])
 
     def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, adaptive.Statistics]]:
-        logits, moments = adaptive.forward(
-            network, latent_layer, params, state.statistics, batch, limits
-        )
+        logits, moments = adaptive.forward(learner.cut, params, state.statistics, batch, limits)
         task = adaptive.cross_entropy(logits, batch_labels, jnp.ones(rows.shape, bool))
         total = task
         if state.synapses is not None:
@@ -205,12 +239,12 @@ def _train_step(
 
     gradients, (loss, moments) = jax.grad(loss_of, has_aux=True)(state.params)
     updates, momentum = optimizer(protocol).update(gradients, state.optimizer, state.params)
-    params = jax.tree.map(lambda p, u: p - event_rates.learning_rate * u, state.params, updates)
+    params = jax.tree.map(lambda p, u: p - event.rates.learning_rate * u, state.params, updates)
     if not protocol.train_layers:
         params = {**params, "layers": state.params["layers"]}
     statistics = state.statistics
     if moments and protocol.train_layers:
-        statistics = adaptive.update_statistics(statistics, moments, event_rates.renorm_momentum)
+        statistics = adaptive.update_statistics(statistics, moments, event.rates.renorm_momentum)
     synapses = state.synapses
     if synapses is not None:
         synapses = synaptic.follow(
@@ -237,9 +271,9 @@ def gather(
     return batch, jnp.where(is_new, labels[own], memory.labels[slots])
 
 
-def inference_params(protocol: Protocol, state: LearnerState) -> adaptive.Params:
+def inference_params(learner: Learner, state: LearnerState) -> adaptive.Params:
     """Parameters to predict with: the consolidated head under CWR*."""
-    if consolidates(protocol, state.memory.slots):
+    if consolidates(learner.protocol, state.memory.slots):
         return {**state.training.params, "head": state.head.weight}
     return state.training.params
 

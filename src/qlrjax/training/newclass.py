@@ -18,18 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
 
-from qlrjax.network import Network
+from qlrjax.network import Cut
 from qlrjax.training import adaptive, draws, replay
-from qlrjax.training.learner import LearnerState
-from qlrjax.training.protocol import Protocol, consolidates
+from qlrjax.training.learner import Learner, LearnerState, Training
+from qlrjax.training.protocol import consolidates
 
 _STEPS, _RATE, _MOMENTUM = 300, 5e-3, 0.9
 
 
 def learn(
-    network: Network,
-    latent_layer: int,
-    protocol: Protocol,
+    learner: Learner,
     state: LearnerState,
     latents: np.ndarray,
     label: int,
@@ -38,9 +36,7 @@ def learn(
     """One event with latents of one class that was never seen.
 
     Args:
-        network: The table; its last class is the new one.
-        latent_layer: The cut.
-        protocol: Of the run; its weight decay is used.
+        learner: Its network's last class is the new one; the protocol's weight decay is used.
         state: Consumed.
         latents: uint8 codes or float32, [n, h, w, c].
         label: The new class.
@@ -55,15 +51,15 @@ def learn(
     filled = jnp.arange(int(memory.filled), dtype=jnp.int32)
     batches = [replay.decode_codes(own, memory.latent_max)]
     batches += [replay.read(memory, filled[i : i + 128]) for i in range(0, len(filled), 128)]
-    seen = [_features(network, latent_layer, state, batch) for batch in batches]
+    seen = [_features(learner.cut, state.training, batch) for batch in batches]
     is_new = np.arange(sum(len(part) for part in seen)) < len(latents)
-    cwr = consolidates(protocol, memory.slots)
+    cwr = consolidates(learner.protocol, memory.slots)
     head = state.head.weight if cwr else state.training.params["head"]
     old = jnp.concatenate(seen) @ head
     old = jnp.where((state.head.past > 0)[None, :], old, -jnp.inf)
-    decay = jnp.asarray(protocol.weight_decay, jnp.float32)
+    decay = jnp.asarray(learner.protocol.weight_decay, jnp.float32)
     column, losses = _fit(jnp.concatenate(seen), old, jnp.asarray(is_new), decay)
-    key = draws.start(protocol.draws, seed, event)
+    key = draws.start(learner.protocol.draws, seed, event)
     count = replay.quota(memory.slots, event, len(latents))
     labels = jnp.full((len(latents),), label, jnp.int32)
     memory = replay.admit(
@@ -85,14 +81,11 @@ def learn(
     return changed, losses
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0,))
 def _features(
-    network: Network, latent_layer: int, state: LearnerState, latents: Float32[Array, "n h w c"]
+    cut: Cut, training: Training, latents: Float32[Array, "n h w c"]
 ) -> Float32[Array, "n f"]:
-    training = state.training
-    return adaptive.features(network, latent_layer, training.params, training.statistics, latents)[
-        0
-    ]
+    return adaptive.features(cut, training.params, training.statistics, latents)[0]
 
 
 @jax.jit

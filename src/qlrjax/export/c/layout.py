@@ -8,7 +8,8 @@ import numpy as np
 from qlrjax.export.c import text as c_text
 from qlrjax.integer import latent_codes
 from qlrjax.integer.frozen import Stage
-from qlrjax.network import Layer, Network
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.network import Cut
 from qlrjax.training import replay
 from qlrjax.training.replay import ReplayMemory
 
@@ -49,10 +50,9 @@ class Offsets:
     gradient_floats: int
 
     @classmethod
-    def of(
-        cls, network: Network, layers: tuple[Layer, ...], latent: tuple[int, int, int], batch: int
-    ) -> "Offsets":
+    def of(cls, cut: Cut, batch: int) -> "Offsets":
         """Lays out parameters, statistics and the arena of `batch` samples."""
+        layers, latent = cut.normalised, cut.latent_shape
         parameters, channels, arena = {}, {}, {}
         at = channel = used = 0
         for layer in layers:
@@ -65,17 +65,15 @@ class Offsets:
             at, channel, used = gamma + 2 * c, channel + c, normal + batch * layer.out_elements
         last = layers[-1].out_elements if layers else latent[0] * latent[1] * latent[2]
         largest = max([last, *(max(row.in_elements, row.out_elements) for row in layers)])
-        head = network.layers[-1].weights
+        head = cut.network.layers[-1].weights
         return cls(parameters, at, at + head, channels, channel, arena, used,
                    used + batch * last, batch * largest)  # fmt: skip
 
 
 def net(
-    network: Network,
-    latent_layer: int,
-    stage: Stage,
+    cut: Cut,
+    quantized: QuantizedStage,
     shapes: list[tuple[int, int, int]],
-    latent_max: float,
     memory: ReplayMemory,
     step: StepSettings,
     offsets: Offsets,
@@ -84,20 +82,19 @@ def net(
     """Text of net.h: every size and setting as a macro.
 
     Args:
-        network: The table.
-        latent_layer: The cut.
-        stage: Integer layers.
+        cut: The network and where it is cut.
+        quantized: Integer layers, and what the latents' codes mean.
         shapes: Output shape of each of them.
-        latent_max: Real value of the largest latent code.
         memory: Replay memory.
         step: Settings of the training step.
         offsets: Layout of the adaptive stage.
         replay_file: Where the replays are, if they are not in a header.
     """
+    network, stage = cut.network, quantized.stage
     height, width, channels = memory.shape
     elements = height * width * channels
-    pixels = network.pool_hw if latent_layer < network.last else (height, width)
-    latent_step = np.float32(latent_codes.scale(latent_max, 8))
+    pixels = (height, width) if cut.is_pooled else network.pool_hw
+    latent_step = np.float32(latent_codes.scale(quantized.latent_max, 8))
     replay_step = np.float32(latent_codes.scale(memory.latent_max, memory.bits))
     statistics = int(step.batch_statistics and step.train_layers)
     groups: dict[str, dict[str, object]] = {
@@ -130,28 +127,27 @@ def net(
             "BATCH_STATISTICS": statistics, "TRAIN_LAYERS": int(step.train_layers),
         },
     }  # fmt: skip
-    if latent_layer == 0:
+    if cut.latent_layer == 0:
         groups["Pixels are normalised first"] = {
             name: "{" + ", ".join(f"{value:.8e}f" for value in row) + "}"
             for name, row in (("IMAGE_MEAN", network.pixel_mean), ("IMAGE_STD", network.pixel_std))
         }
     if replay_file:
         groups["Too large for a header"] = {"REPLAY_FILE": f'"{replay_file}"'}
-    title = f"A MobileNet-V1 of width {network.width:g}, cut at layer {latent_layer}."
+    title = f"A MobileNet-V1 of width {network.width:g}, cut at layer {cut.latent_layer}."
     body = "\n".join(f"/* {name}. */\n{c_text.macros(group)}" for name, group in groups.items())
     return c_text.guarded("NET", title, body)
 
 
 def sections(
-    network: Network,
+    cut: Cut,
     stage: Stage,
     shapes: list[tuple[int, int, int]],
     memory: ReplayMemory,
-    latent: tuple[int, int, int],
     offsets: Offsets,
 ) -> dict[str, int]:
     """Bytes of every section of the program, see `c_sizes`."""
-    activations = [int(np.prod(shape)) for shape in [(*network.in_hw, 3), *shapes]]
+    activations = [int(np.prod(shape)) for shape in [cut.image_shape, *shapes]]
     pairs = [one + other for one, other in itertools.pairwise(activations)]
     return {
         "frozen weights (int8)": sum(layer.weight.size for layer in stage),

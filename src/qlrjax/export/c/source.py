@@ -18,7 +18,8 @@ from qlrjax.export.c import text as c_text
 from qlrjax.export.c.layout import Offsets, StepSettings
 from qlrjax.integer import contract
 from qlrjax.integer.frozen import IntegerLayer, Stage
-from qlrjax.network import Layer, Network
+from qlrjax.integer.quantize import QuantizedStage
+from qlrjax.network import Cut
 from qlrjax.training import adaptive, replay
 from qlrjax.training.replay import ReplayMemory
 
@@ -30,10 +31,8 @@ _KINDS = {"conv": "QLR_CONV", "depthwise": "QLR_DEPTHWISE", "pool": "QLR_POOL"}
 
 def export(
     folder: Path,
-    network: Network,
-    latent_layer: int,
-    stage: Stage,
-    latent_max: float,
+    cut: Cut,
+    quantized: QuantizedStage,
     memory: ReplayMemory,
     params: adaptive.Params,
     statistics: adaptive.Statistics,
@@ -43,10 +42,8 @@ def export(
 
     Args:
         folder: Created if missing; files of the same names are replaced.
-        network: The table.
-        latent_layer: The cut.
-        stage: Integer layers below the cut.
-        latent_max: Real value of the largest latent code.
+        cut: The network and where it is cut.
+        quantized: Integer layers below the cut, and what the latents' codes mean.
         memory: Replay memory of packed codes.
         params: Trained parameters.
         statistics: Running statistics of batch renorm.
@@ -59,35 +56,24 @@ def export(
         ValueError: The memory holds floats, or does not fit the latents of this cut.
         ContractViolation: The stage is not a valid one.
     """
-    shapes = contract.check_stage(stage, (*network.in_hw, 3))
-    latent = network.latent_shape(latent_layer)
-    if (shapes[-1] if shapes else (*network.in_hw, 3)) != latent or memory.shape != latent:
+    stage, latent = quantized.stage, cut.latent_shape
+    shapes = contract.check_stage(stage, cut.image_shape)
+    if (shapes[-1] if shapes else cut.image_shape) != latent or memory.shape != latent:
         raise ValueError(
             f"the stage gives {shapes[-1:]}, the memory holds {memory.shape} and layer "
-            f"{latent_layer} takes {latent}: they are not of one session"
+            f"{cut.latent_layer} takes {latent}: they are not of one session"
         )
     if memory.bits == replay.FLOAT_BITS:
         raise ValueError(
             "the C program reads packed codes, and this session stores float32 latents; choose a "
             "session with 1 to 8 bits"
         )
-    layers = network.adaptive(latent_layer)[:-1]
-    offsets = Offsets.of(network, layers, latent, step.minibatch)
+    offsets = Offsets.of(cut, step.minibatch)
     texts = {
-        "net.h": c_layout.net(
-            network,
-            latent_layer,
-            stage,
-            shapes,
-            latent_max,
-            memory,
-            step,
-            offsets,
-            _replay_file(memory),
-        ),
-        "frozen_data.h": _frozen_data(stage, (*network.in_hw, 3), shapes),
+        "net.h": c_layout.net(cut, quantized, shapes, memory, step, offsets, _replay_file(memory)),
+        "frozen_data.h": _frozen_data(stage, cut.image_shape, shapes),
         "replay_data.h": _replay_data(memory),
-        "adaptive_data.h": _adaptive_data(network, layers, params, statistics, offsets),
+        "adaptive_data.h": _adaptive_data(cut, params, statistics, offsets),
     }
     sources = resources.files("qlrjax.export.c") / "sources"
     for source in sources.iterdir():
@@ -98,7 +84,7 @@ def export(
         files.write_atomic(folder / name, text)
     if _replay_file(memory):
         files.write_atomic(folder / _REPLAY_FILE, np.asarray(memory.data).tobytes())
-    sections = c_layout.sections(network, stage, shapes, memory, latent, offsets)
+    sections = c_layout.sections(cut, stage, shapes, memory, offsets)
     files.write_atomic(folder / "SIZES.md", c_sizes.table(sections) + "\n")
     return sections
 
@@ -163,14 +149,13 @@ def _replay_data(memory: ReplayMemory) -> str:
 
 
 def _adaptive_data(
-    network: Network,
-    layers: tuple[Layer, ...],
+    cut: Cut,
     params: adaptive.Params,
     statistics: adaptive.Statistics,
     offsets: Offsets,
 ) -> str:
     flat, rows = [], []
-    for layer in layers:
+    for layer in cut.normalised:
         own = params["layers"][layer.name]
         flat += [c_weights(layer.kind, np.asarray(own["weight"])), own["gamma"], own["beta"]]
         rows.append(c_text.struct({
@@ -183,11 +168,11 @@ def _adaptive_data(
     values = np.concatenate([np.asarray(part, np.float32).ravel() for part in flat])
     parts = [c_text.array("params", values, const=False, size="ADAPTIVE_PARAMS")]
     for name, key in (("means", "mean"), ("deviations", "std")):
-        running = [np.asarray(statistics[layer.name][key], np.float32) for layer in layers]
+        running = [np.asarray(statistics[layer.name][key], np.float32) for layer in cut.normalised]
         joined = np.concatenate([np.zeros(0, np.float32), *running])
         parts.append(c_text.array(name, joined, const=False, size="ADAPTIVE_CHANNELS + 1"))
     parts.append(c_text.table("adaptive_layer", "adaptive_layers", "ADAPTIVE_LAYERS", rows))
-    title = f"Trained parameters and running statistics; {network.classes} classes."
+    title = f"Trained parameters and running statistics; {cut.classes} classes."
     return c_text.guarded("ADAPTIVE_DATA", title, "\n".join(parts))
 
 
