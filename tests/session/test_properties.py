@@ -113,11 +113,36 @@ def test_admission_reaches_every_slot_and_every_latent():
         assert ((counts - expected) ** 2 / expected).sum() < 20
 
 
-@pytest.mark.parametrize("slots", [0, 1, 7, 1500, 3000])
-@pytest.mark.parametrize("event", [0, 1, 2, 390])
-@pytest.mark.parametrize("new", [1, 294, 2999])
-def test_quota_is_the_published_rule(slots, event, new):
-    assert replay.quota(slots, event, new) == min(slots // (event + 1), new)
+# ar1-pytorch's and the paper's h = memory / number of the event, counted from 1; by hand.
+@pytest.mark.parametrize(
+    ("slots", "event", "new", "admitted"),
+    [(1500, 0, 2999, 1500), (1500, 0, 294, 294), (1500, 1, 1000, 750), (1500, 2, 1000, 500),
+     (1500, 2, 294, 294), (3000, 390, 300, 7), (1500, 390, 300, 3), (500, 390, 300, 1),
+     (390, 390, 300, 0), (7, 1, 100, 3), (1, 0, 1, 1), (1, 1, 1, 0), (0, 0, 300, 0)],
+)  # fmt: skip
+def test_quota_is_the_published_rule(slots, event, new, admitted):
+    assert replay.quota(slots, event, new) == admitted
+
+
+def test_every_event_keeps_the_same_share_of_the_memory():
+    """What the rule is for: after 6 large events, each holds 10 of 60 slots on average."""
+    events = 6
+    memory = replay.init(60, SHAPE, 8, 1.0)
+    labels = [jnp.full(80, event, jnp.int32) for event in range(events)]
+
+    def filled(key):
+        filling = memory
+        for event in range(events):
+            count = jnp.asarray(replay.quota(60, event, 80), jnp.int32)
+            own = jax.random.fold_in(key, event)
+            latents = jnp.zeros((80, *SHAPE), jnp.uint8)
+            filling = replay.admit(filling, own, latents, labels[event], jnp.ones(80, bool), count)
+        return filling.labels
+
+    drawn = np.asarray(jax.jit(jax.vmap(filled))(jax.random.split(jax.random.key(1), 400)))
+    shares = np.array([(drawn == event).sum(axis=1).mean() for event in range(events)])
+    # The count of an event in one memory deviates by less than sqrt(10); 400 memories by 0.16.
+    np.testing.assert_allclose(shares, 10, atol=5 * 0.16)
 
 
 # N, memory, new and replayed per mini-batch, mini-batches an epoch: computed from ar1-pytorch.

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -165,7 +167,22 @@ def test_a_loss_that_explodes_is_named():
 
 
 def test_images_of_another_size_are_named():
-    extractor = prepared().extractor
-    for images in (np.zeros((1, 40, 32, 3), np.uint8), np.zeros((1, 32, 32, 3), np.float32)):
-        with pytest.raises((ValueError, TypeError)):
-            extractor.__call__(images)
+    with pytest.raises(
+        ValueError, match=r"images are uint8\[40, 32, 3\]; .* takes uint8\[32, 32, 3\]"
+    ):
+        prepared().extractor(np.zeros((1, 40, 32, 3), np.uint8))
+
+
+def test_images_of_another_type_are_named_without_the_tests_type_checker():
+    """`conftest` checks annotations, which users do not have: so this asks a plain process."""
+    script = (
+        "import numpy as np\n"
+        "from qlrjax.integer import extractor, quantize\n"
+        "from qlrjax.network import mobilenet_v1\n"
+        "stage = quantize.QuantizedStage((), {})\n"
+        "made = extractor.Extractor(mobilenet_v1(0.25, (32, 32), 2), 25, stage, None)\n"
+        "made(np.zeros((1, 32, 32, 3), np.float32))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert last == "ValueError: images are float32[32, 32, 3]; this network takes uint8[32, 32, 3]"

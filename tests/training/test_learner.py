@@ -30,14 +30,20 @@ def fresh(protocol, slots=8, bits=8):
     return learner.init(Learner(cut, protocol), *adaptive.init(cut, parameters), memory)
 
 
+def event_of(random, count):
+    """Codes and labels; drawn so that no two latents are alike, nor zero like padding."""
+    labels = random.integers(0, CLASSES, count).astype(np.int32)
+    shape = (count, *cut_and_parameters()[0].latent_shape)
+    return random.integers(0, 256, shape).astype(np.uint8), labels
+
+
 def learn(protocol, slots=8, bits=8, events=2, pad_to=None, seed=0):
     cut, _ = cut_and_parameters()
     state = fresh(protocol, slots, bits)
     random = np.random.default_rng(0)
     for event in range(events):
-        labels = random.integers(0, CLASSES, 12 - event).astype(np.int32)
-        codes = random.integers(0, 256, (len(labels), *cut.latent_shape))
-        data = EventData(jnp.asarray(codes.astype(np.uint8)), labels, event, seed, pad_to)
+        codes, labels = event_of(random, 12 - event)
+        data = EventData(jnp.asarray(codes), labels, event, seed, pad_to)
         state, losses = learner.learn_event(Learner(cut, protocol), state, data)
     return state, losses
 
@@ -48,9 +54,18 @@ def same(one, other):
 
 
 def test_padding_changes_nothing_but_the_lottery():
-    plain, padded = learn(BASE, slots=0, events=1), learn(BASE, slots=0, events=1, pad_to=15)
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(padded), strict=True):
+    """What is learned is the same; who is admitted may differ, but is never a padded row."""
+    (plain, _), (padded, _) = learn(BASE, events=1), learn(BASE, events=1, pad_to=15)
+    learned = [(s.training, s.head, s.memory.filled) for s in (plain, padded)]
+    for a, b in zip(*map(jax.tree.leaves, learned), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    codes, labels = event_of(np.random.default_rng(0), 12)
+    label_of = {row.tobytes(): label for row, label in zip(codes, labels, strict=True)}
+    for seed in range(20):  # 8 of 12: a lottery with padded rows would nearly always show
+        memory = learn(BASE, events=1, pad_to=15, seed=seed)[0].memory
+        rows = [row.tobytes() for row in np.asarray(memory.data)]
+        assert len(set(rows)) == 8
+        assert [label_of[row] for row in rows] == list(np.asarray(memory.labels))
 
 
 def test_running_statistics_are_kept():
