@@ -1,27 +1,39 @@
-# make run | test | lint | bench | chaos. Each sets up .venv on first use; nothing else is needed
-# than Python 3.11 or newer, make and pip's package index.
+# Every target sets up .venv on first use; nothing else is needed than Python 3.11 or newer, make
+# and pip's package index. `make help` lists them.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lint bench chaos clean
+.PHONY: help run test fuzz lint bench chaos clean
 
+help:
+	@grep -B1 -E '^[a-z-]+:.*$$' $(MAKEFILE_LIST) | grep -E '^#' | sed 's/^# //'
+
+# make run: learns the built-in photos into runs/fashion
 run: $(VENV)/.installed
 	$(BIN)/qlrjax run --out $(OUT)
 
+# make test: the whole suite, under 10 minutes on 2 cores
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2
 
+# make fuzz: every property with fresh seeds and ten times the examples
+fuzz: $(VENV)/.developing
+	QLRJAX_HYPOTHESIS=fuzz $(BIN)/python -m pytest --numprocesses 2 -m hypothesis
+
+# make lint: ruff and pyright
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# make bench: speed, side by side with a peer where there is one
 bench: $(VENV)/.developing
 	$(BIN)/python -m pytest tests/bench/bench_*.py --benchmark-only --benchmark-columns=median,iqr,rounds
 
+# make chaos: 50 sessions killed at random moments and resumed, compared bit for bit
 chaos: $(VENV)/.developing
 	$(BIN)/python -m tests.chaos --kills 50
 
@@ -44,5 +56,6 @@ $(VENV)/.developing: $(VENV)/.installed
 	else $(PIP) --constraint constraints.txt --group dev; fi
 	@touch $@
 
+# make clean: removes .venv and what tools left
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

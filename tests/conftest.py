@@ -21,9 +21,12 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=30)
-hypothesis.settings.register_profile("local", deadline=None, max_examples=30)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+profiles = hypothesis.settings.register_profile
+profiles("ci", derandomize=True, deadline=None, max_examples=30)
+profiles("local", deadline=None, max_examples=30)
+profiles("fuzz", deadline=None, max_examples=300, print_blob=True)  # `make fuzz`: fresh seeds
+_default = "ci" if os.environ.get("CI") else "local"
+hypothesis.settings.load_profile(os.environ.get("QLRJAX_HYPOTHESIS", _default))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from support import cases, oracle
+from support import cases, examples, oracle
 
 from qlrjax.integer import frozen
 from qlrjax.integer.contract import accumulator_bound, check_stage
@@ -39,7 +39,7 @@ shapes = st.tuples(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples.at_least(12))
 @given(chains, st.integers(0, 2**32 - 1), st.booleans(), shapes)
 def test_random_stages_are_bit_equal(chain, seed, extreme, shape):
     random = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from support import oracle
+from support import examples, oracle
 
 from qlrjax.integer import latent_codes
 from qlrjax.training import minibatch, replay
@@ -55,7 +55,7 @@ def tagged(count, start):
     return jnp.asarray(latents), jnp.asarray(tags, jnp.int32)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples.at_least(40))
 @given(
     st.sampled_from([1, 5, 12]), st.lists(st.integers(1, 9), min_size=1, max_size=5),
     st.integers(0, 1000), st.data(),
@@ -159,7 +159,7 @@ def test_composition_of_the_published_sizes(new, slots, share, replayed, count):
 SIZES = st.sampled_from([1, 2, 23, 64])  # a permutation is compiled for each
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples.at_least(60))
 @given(
     SIZES, st.integers(0, 90), st.integers(1, 32), st.integers(1, 3), st.booleans(),
     st.integers(0, 5),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
-from support import cases
+from support import cases, examples
 from support import oracle_float as oracle
 
 from qlrjax.network import Cut, Layer, floating, mobilenet_v1
@@ -102,7 +102,7 @@ def test_linear_layers_alone(kind):
 edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples.at_least(12))
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(1, 5), st.integers(1, 3),
     st.tuples(edges, edges),
