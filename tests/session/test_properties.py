@@ -116,9 +116,21 @@ def test_admission_reaches_every_slot_and_every_latent():
 # ar1-pytorch's and the paper's h = memory / number of the event, counted from 1; by hand.
 @pytest.mark.parametrize(
     ("slots", "new", "event", "admitted"),
-    [(1500, 2999, 0, 1500), (1500, 294, 0, 294), (1500, 1000, 1, 750), (1500, 1000, 2, 500)]
-    + [(1500, 294, 2, 294), (3000, 300, 390, 7), (1500, 300, 390, 3), (500, 300, 390, 1)]
-    + [(390, 300, 390, 0), (7, 100, 1, 3), (1, 1, 0, 1), (1, 1, 1, 0), (0, 300, 0, 0)],
+    [
+        (1500, 2999, 0, 1500),
+        (1500, 294, 0, 294),
+        (1500, 1000, 1, 750),
+        (1500, 1000, 2, 500),
+        (1500, 294, 2, 294),
+        (3000, 300, 390, 7),
+        (1500, 300, 390, 3),
+        (500, 300, 390, 1),
+        (390, 300, 390, 0),
+        (7, 100, 1, 3),
+        (1, 1, 0, 1),
+        (1, 1, 1, 0),
+        (0, 300, 0, 0),
+    ],
 )
 def test_quota_is_the_published_rule(slots, new, event, admitted):
     assert replay.quota(slots, event, new) == admitted
