@@ -18,9 +18,10 @@ import json
 from typing import Any
 
 import hw_options
-from pulpsim import event, figures, headline, platform
-from pulpsim.energy import lifetime_hours
-from pulpsim.setting import EventSetting
+from pulpsim.cost import platform
+from pulpsim.cost.energy import lifetime_hours
+from pulpsim.event import event, figures, headline
+from pulpsim.event.setting import EventSetting
 
 from qlrjax import cli
 

@@ -17,11 +17,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pulpsim import figures, layers, platform
-from pulpsim.event import Costs
-from pulpsim.layers import Places
-from pulpsim.machine import machine
-from pulpsim.sweep import Variant
+from pulpsim.cost import platform
+from pulpsim.cost.machine import machine
+from pulpsim.event import figures, layers
+from pulpsim.event.event import Costs
+from pulpsim.event.layers import Places
+from pulpsim.event.sweep import Variant
 
 from qlrjax import cli
 from qlrjax.network import mobilenet_v1

@@ -17,9 +17,10 @@ from typing import Any
 
 import hw_options
 import numpy as np
-from pulpsim import event, figures, memory, platform, tables
-from pulpsim.event import EventCost
-from pulpsim.setting import EventSetting
+from pulpsim.cost import platform
+from pulpsim.event import event, figures, memory, tables
+from pulpsim.event.event import EventCost
+from pulpsim.event.setting import EventSetting
 
 from qlrjax import cli
 

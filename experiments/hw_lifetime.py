@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pulpsim import event, figures, platform, tables
-from pulpsim.setting import EventSetting
+from pulpsim.cost import platform
+from pulpsim.event import event, figures, tables
+from pulpsim.event.setting import EventSetting
 
 from qlrjax import cli
 from qlrjax.network import mobilenet_v1

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from pulpsim.setting import EventSetting
+from pulpsim.event.setting import EventSetting
 
 from qlrjax.network import mobilenet_v1
 

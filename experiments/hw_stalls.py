@@ -4,7 +4,7 @@ Source: the cycle-stepped arbitration of `pulpsim.cluster`, on its reference til
 
 Command (from the source tree; rewrites the shipped table):
 
-    python experiments/hw_stalls.py --out hw/pulpsim/stalls.json
+    python experiments/hw_stalls.py --out hw/pulpsim/cost/stalls.json
 
 Expected: p1_2x4 on 8 cores with shared FPUs 0.19 to 0.27; on the RTL 0.23.
 Minutes on 2 cores: 2.
@@ -15,8 +15,9 @@ import argparse
 import json
 from pathlib import Path
 
-from pulpsim import cluster, contention
-from pulpsim.platform import FpuMap
+from pulpsim.cluster import simulator
+from pulpsim.cost import contention
+from pulpsim.cost.platform import FpuMap
 
 from qlrjax import cli
 from qlrjax.files import write_atomic
@@ -35,7 +36,7 @@ def main() -> None:
         found = contention.simulated(cores, fpu)
         rates[f"{cores} {fpu}"] = {name: round(rate, 5) for name, rate in found.items()}
         print(f"{cores} cores, {fpu}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
-    text = json.dumps({"tiles": cluster.REFERENCE_TILES, "rates": rates}, indent=1)
+    text = json.dumps({"tiles": simulator.REFERENCE_TILES, "rates": rates}, indent=1)
     write_atomic(out, text + "\n")
 
 

@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pulpsim import event, figures, platform
-from pulpsim.setting import EventSetting
-from pulpsim.sweep import Variant, sweep
+from pulpsim.cost import platform
+from pulpsim.event import event, figures
+from pulpsim.event.setting import EventSetting
+from pulpsim.event.sweep import Variant, sweep
 
 from qlrjax import cli
 from qlrjax.network import mobilenet_v1

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pulpsim import cluster
+from pulpsim.cluster import simulator
 
 from qlrjax import cli
 from qlrjax.files import write_atomic
@@ -28,10 +28,10 @@ EXACT = ("instr", "ld_stall", "taken_branches", "jumps")
 SAME_LOOP = {"mm": ("xmm_naive", "xmm_naive_T"), "mm_unroll_2x4": ("xmm_2x4", None)}
 
 
-def job(row: dict[str, str]) -> cluster.Job:
+def job(row: dict[str, str]) -> simulator.Job:
     """The run that a row of `cycles.csv` measured."""
     fpu, _, how = row["fpu"].partition("_" if "_" in row["fpu"] else "+")
-    return cluster.Job(
+    return simulator.Job(
         row["kernel"],
         row["shape"],
         int(row["cores"]),
@@ -41,7 +41,7 @@ def job(row: dict[str, str]) -> cluster.Job:
     )
 
 
-def compare(row: dict[str, str], counts: cluster.KernelCounts) -> dict[str, Any]:
+def compare(row: dict[str, str], counts: simulator.KernelCounts) -> dict[str, Any]:
     """One line of the result."""
     measured = int(row["cycles"])
     terms = counts.instr + counts.ld_stall + counts.fpu_stall + counts.jumps
@@ -70,8 +70,8 @@ def same_loops(table: Path) -> list[dict[str, Any]]:
         # With one term or one column their compiler picked another loop.
         alike = row["fpu"] in ("static", "private") and int(k) > 1 and int(m or 0) >= 4
         if ours is not None and alike:
-            pairs.append((row, cluster.Job(ours, f"{n}x{k}x{m}", int(row["cores"]), row["fpu"])))  # pyright: ignore[reportArgumentType]
-    found = cluster.run_kernels([job for _, job in pairs])
+            pairs.append((row, simulator.Job(ours, f"{n}x{k}x{m}", int(row["cores"]), row["fpu"])))  # pyright: ignore[reportArgumentType]
+    found = simulator.run_kernels([job for _, job in pairs])
     return [
         {
             **{key: row[key] for key in ("kernel", "shape", "cores", "fpu")},
@@ -155,7 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for table in options.table for row in csv.DictReader(table.open())]
     start = time.perf_counter()
-    counts = cluster.run_kernels([job(row) for row in rows])
+    counts = simulator.run_kernels([job(row) for row in rows])
     seconds = time.perf_counter() - start
     lines = [compare(row, found) for row, found in zip(rows, counts, strict=True)]
     summary = summarize(lines)

@@ -2,19 +2,19 @@
 
 `KERNELS` has one entry per program of `pulpsim/programs` that computes. A kernel's `share` computes
 the values of one core's share of a tile; `values` splits a tile as the programs do and `vmap`s the
-share over the cores; `pulpsim.stream.stream` gives what each core issues for it.
+share over the cores; `pulpsim.cluster.requests.stream` gives what each core issues for it.
 `p1_2x4` is the forward pass of pointwise layers, `p3_2x4` their input gradient, `p2a_2x4` their
 weight gradient. The programs `r_dma` and `r_fork` are those of the cluster and the fabric
 controller, which have no values.
 """
 
-from pulpsim.kernels import channels, depthwise, elements, integer, linear, matmul
-from pulpsim.kernels.share import Kernel, Operand, values
+from pulpsim.kernels import channels, depthwise, elements, integer, linear, products
+from pulpsim.kernels.record import Kernel, Operand, values
 
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
-        *matmul.KERNELS,
+        *products.KERNELS,
         *depthwise.KERNELS,
         *linear.KERNELS,
         *elements.KERNELS,

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pulpsim.kernels.share import F32, Kernel, Operand
-from pulpsim.layout import Tile
+from pulpsim.cluster.l1 import Tile
+from pulpsim.kernels.record import F32, Kernel, Operand
 
 
 def _plane(tile: Tile) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pulpsim.kernels.share import F32, Kernel, Operand
-from pulpsim.layout import Tile
+from pulpsim.cluster.l1 import Tile
+from pulpsim.kernels.record import F32, Kernel, Operand
 
 _TAPS = [(row, column) for row in range(3) for column in range(3)]
 

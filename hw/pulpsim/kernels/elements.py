@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from pulpsim.kernels.share import F32, U8, Kernel, Operand
-from pulpsim.layout import Tile
+from pulpsim.cluster.l1 import Tile
+from pulpsim.kernels.record import F32, U8, Kernel, Operand
 
 
 def _n(tile: Tile) -> tuple[int, ...]:

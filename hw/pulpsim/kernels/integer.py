@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Int8, Int32, UInt8
 
-from pulpsim.kernels.share import S8, S32, U8, Kernel, Operand
-from pulpsim.layout import Tile
+from pulpsim.cluster.l1 import Tile
+from pulpsim.kernels.record import S8, S32, U8, Kernel, Operand
 
 
 def _channels(tile: Tile) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from pulpsim.kernels.share import F32, S32, Kernel, Operand
-from pulpsim.layout import Tile
+from pulpsim.cluster.l1 import Tile
+from pulpsim.kernels.record import F32, S32, Kernel, Operand
 
 HIGHEST = jax.lax.Precision.HIGHEST
 

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
-from pulpsim import event, platform, tables
-from pulpsim.platform import Platform
-from pulpsim.setting import EventSetting, Statistics
+from pulpsim.cost import platform
+from pulpsim.cost.platform import Platform
+from pulpsim.event import event, tables
+from pulpsim.event.setting import EventSetting, Statistics
 
 from qlrjax.cli import hw_show as cli_hw_show
 from qlrjax.network import mobilenet_v1
@@ -231,7 +232,7 @@ class Kernel:
 
     def run(self) -> int:
         """Shows the row."""
-        from pulpsim.cluster import run_kernel
+        from pulpsim.cluster.simulator import run_kernel
 
         row = run_kernel(self.name, self.shape, self.cores, self.fpu)
         values = row if isinstance(row, dict) else dataclasses.asdict(row)

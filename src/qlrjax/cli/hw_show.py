@@ -5,9 +5,9 @@ import io
 import sys
 from typing import Any
 
-from pulpsim import tables
-from pulpsim.event import EventCost
-from pulpsim.platform import Platform
+from pulpsim.cost.platform import Platform
+from pulpsim.event import tables
+from pulpsim.event.event import EventCost
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table

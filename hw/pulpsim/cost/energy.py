@@ -1,0 +1,74 @@
+"""From time and bytes to joules by part, and from joules to hours of battery."""
+
+import dataclasses
+from typing import Any
+
+from pulpsim.cost.platform import Platform
+from pulpsim.cost.tiling import Cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Energy:
+    """Joules by part.
+
+    Attributes:
+        chip_joules: Cores, FPUs, L1 and control while the pass lasts: active power times time.
+        l2_joules: Transfers between L2 and L1.
+        storage_joules: Reads of the non-volatile memory.
+        external_joules: Transfers from and to the off-chip RAM, the device included.
+    """
+
+    chip_joules: float = 0.0
+    l2_joules: float = 0.0
+    storage_joules: float = 0.0
+    external_joules: float = 0.0
+
+    @property
+    def total_joules(self) -> float:
+        """Sum of the parts."""
+        return sum(dataclasses.astuple(self))
+
+    def __add__(self, other: "Energy") -> "Energy":
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Energy(*(mine + theirs for mine, theirs in pairs))
+
+
+def joules(cost: Cost, platform: Platform) -> Any:
+    """Joules in all of a cost whose figures may be arrays."""
+    return sum(_parts(cost, platform))
+
+
+def of(cost: Cost, platform: Platform) -> Energy:
+    """Energy of a cost in cycles and bytes."""
+    return Energy(*_parts(cost, platform))
+
+
+def _parts(cost: Cost, platform: Platform) -> tuple[Any, ...]:
+    seconds = cost.cycles / platform.cluster.clock_hz
+    per_l2_byte = 0.0 if platform.l2 is None else platform.l2.joules_per_byte
+    return (
+        seconds * platform.power.active_watts,
+        cost.dma_bytes * per_l2_byte,
+        cost.storage_bytes * platform.storage.joules_per_byte,
+        cost.external_bytes * platform.external.joules_per_byte,
+    )
+
+
+def lifetime_hours(
+    event_seconds: float, event_joules: float, events_per_hour: int | float, platform: Platform
+) -> float:
+    """Hours of a full battery, learning so many events an hour and sleeping in between.
+
+    Raises:
+        ValueError: The rate is not positive, or events take longer than the time between them.
+    """
+    if not events_per_hour > 0:
+        raise ValueError(f"{events_per_hour} events an hour is not a rate; give a positive one")
+    busy = event_seconds * events_per_hour / 3600
+    if busy > 1:
+        raise ValueError(
+            f"{events_per_hour:g} events an hour need {busy:.2f} hours of work an hour; "
+            f"at most {3600 / event_seconds:.3g} events an hour can be learned"
+        )
+    asleep = (1 - busy) * platform.power.sleep_watts * 3600
+    return platform.battery.joules / (events_per_hour * event_joules + asleep)

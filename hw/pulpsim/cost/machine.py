@@ -1,0 +1,96 @@
+"""What the tiler knows of a chip: time of a kernel, of a transfer, and what fits where.
+
+A `Machine` is a `Platform` seen in cycles. Its numbers may be traced JAX values, so that one cost
+function serves a single chip (NumPy, exact) and a sweep over thousands of settings (`jax.vmap`).
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from pulpsim.cost import contention, dma
+from pulpsim.cost.platform import Dma, Platform
+
+Numbers = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """One chip in cycles.
+
+    Attributes:
+        platform: Where the rest comes from.
+        xp: `numpy` or `jax.numpy`.
+        cores: Workers.
+        l1_bytes: For tiles, stacks taken off.
+        dma: The engine between L2 and L1, or None where tiles are read in place.
+        l2_bytes: For operands that are fetched from outside once and read several times.
+        stall_rates: Stalls per instruction of every kernel.
+        bus_bytes: Width of the engine's bus, if not its own.
+    """
+
+    platform: Platform
+    xp: Any
+    cores: Numbers
+    l1_bytes: Numbers
+    dma: Dma | None
+    l2_bytes: Numbers
+    stall_rates: dict[str, Numbers]
+    bus_bytes: Numbers = None
+
+    @property
+    def external_bytes_per_cycle(self) -> float:
+        """Bandwidth of the off-chip RAM."""
+        return self.platform.external.bytes_per_s / self.platform.cluster.clock_hz
+
+    @property
+    def storage_bytes_per_cycle(self) -> float:
+        """Bandwidth of the non-volatile memory."""
+        return self.platform.storage.read_bytes_per_s / self.platform.cluster.clock_hz
+
+    def kernel(self, name: str, items: Numbers, dims: tuple[Numbers, ...]) -> Numbers:
+        """Cycles of one kernel call on one tile."""
+        return contention.kernel_cycles(
+            self.platform, name, items, dims,
+            cores=self.cores, stalls_per_instruction=self.stall_rates.get(name, 0.0),
+        )  # fmt: skip
+
+    def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Numbers:
+        """DMA cycles of a tile of `rows` rows, one block where `contiguous`."""
+        if self.dma is None:
+            return 0.0 * rows * row_bytes
+        bus = self.bus_bytes
+        line = dma.cycles_1d(rows * row_bytes, self.dma, write=write, bus_bytes=bus)
+        strided = dma.cycles_2d(rows, row_bytes, self.dma, write=write, bus_bytes=bus)
+        return self.xp.where(contiguous, line, strided)
+
+    def programming(self, transfers: float) -> Numbers:
+        """Controller cycles before the transfers of one step run."""
+        return 0.0 if self.dma is None else dma.programming_cycles(transfers, self.dma)
+
+
+def machine(platform: Platform, *, l2_bytes: float | None = None) -> Machine:
+    """The chip of a platform file, in NumPy.
+
+    Args:
+        platform: The chip.
+        l2_bytes: What is left of L2; all that is not reserved unless given.
+    """
+    cluster = platform.cluster
+    if l2_bytes is None:
+        l2_bytes = float(l2_free_bytes(platform))
+    return Machine(
+        platform,
+        np,
+        float(cluster.cores),
+        float(cluster.l1_bytes - cluster.l1_reserved_bytes),
+        platform.dma,
+        l2_bytes,
+        {} if platform.cortex_m4f is not None else contention.stall_rates(cluster),
+    )
+
+
+def l2_free_bytes(platform: Platform) -> int:
+    """Bytes of L2 for tensors; 0 for a chip without one."""
+    return 0 if platform.l2 is None else platform.l2.l2_bytes - platform.l2.reserved_bytes

@@ -1,0 +1,337 @@
+"""Platforms: one validated TOML file per chip, with a unit in every key and a source per value.
+
+A figure is written as `key = { value = ..., status = "...", source = "..." }`. Unknown and missing
+keys and impossible values are refused by name. To add a chip, copy one of the shipped files and
+give its path to `load`.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["rtl", "read", "derived", "recalled", "assumed"]
+FpuMap = Literal["static", "dynamic", "private"]
+CORES = ("ri5cy", "cortex-m4f")
+STATUSES: tuple[str, ...] = typing.get_args(Status)
+MAY_BE_ZERO = frozenset(
+    {"fpu_latency_cycles", "l1_reserved_bytes", "reserved_bytes", "barrier_cycles", "queued_cycles",
+     "offload_cycles", "program_cycles", "l2_latency_cycles", "joules_per_byte", "sleep_watts"}
+)  # fmt: skip
+
+
+class PlatformError(ValueError):
+    """A platform file that cannot be used; the message names the file and the key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Cores that compute, their floating-point units and the memory next to them."""
+
+    cores: int
+    clock_hz: float
+    fpus: int
+    fpu_map: FpuMap
+    fpu_latency_cycles: int
+    tcdm_banks: int
+    l1_bytes: int
+    l1_reserved_bytes: int
+    barrier_cycles: int
+    offload_cycles: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Dma:
+    """The cluster DMA between L2 and L1; `pulpsim.cost.dma` has the law."""
+
+    bus_bytes: int
+    burst_bytes: int
+    read_gap_cycles: int
+    write_gap_cycles: int
+    setup_1d_cycles: int
+    setup_2d_cycles: int
+    l2_latency_cycles: int
+    program_cycles: int
+    queued_cycles: int
+
+
+@dataclasses.dataclass(frozen=True)
+class L2:
+    """On-chip memory behind the DMA."""
+
+    l2_bytes: int
+    reserved_bytes: int
+    joules_per_byte: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """Non-volatile memory that holds the frozen weights."""
+
+    kind: str
+    storage_bytes: int
+    read_bytes_per_s: float
+    joules_per_byte: float
+
+
+@dataclasses.dataclass(frozen=True)
+class External:
+    """Off-chip RAM that holds the replays and what does not fit into L2."""
+
+    kind: str
+    external_bytes: int
+    bytes_per_s: float
+    joules_per_byte: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    """Power of the chip while it computes and while it sleeps."""
+
+    active_watts: float
+    sleep_watts: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Battery:
+    """What lifetimes are counted on."""
+
+    charge_mah: float
+    volts: float
+
+    @property
+    def joules(self) -> float:
+        """Energy of a full charge."""
+        return self.charge_mah * 3.6 * self.volts
+
+
+@dataclasses.dataclass(frozen=True)
+class CortexM4F:
+    """Instruction timing of a Cortex-M4F, for chips whose core it is."""
+
+    load_cycles: int
+    pipelined_load_cycles: int
+    store_cycles: int
+    alu_cycles: int
+    fma_cycles: int
+    fp_cycles: int
+    branch_cycles: int
+    flash_factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Where a value comes from."""
+
+    status: Status
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """One chip; `provenance` is keyed by "section.key". A Cortex-M has no `dma` and no `l2`."""
+
+    name: str
+    description: str
+    core: str
+    cluster: Cluster
+    storage: Storage
+    external: External
+    power: Power
+    battery: Battery
+    dma: Dma | None = None
+    l2: L2 | None = None
+    cortex_m4f: CortexM4F | None = None
+    provenance: dict[str, Provenance] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False, hash=False
+    )
+
+    def replace(self, **changes: Any) -> "Platform":
+        """A copy with some values changed, by "section.key", marked as assumed.
+
+        `vega.replace(**{"cluster.cores": 4})`.
+
+        Raises:
+            PlatformError: The key is unknown or the value impossible.
+        """
+        sections: dict[str, dict[str, Any]] = {}
+        for path, value in changes.items():
+            section, _, key = path.partition(".")
+            part = getattr(self, section, None)
+            if not dataclasses.is_dataclass(part) or not hasattr(part, key):
+                raise PlatformError(f"{self.name}: there is no value {path!r} to change")
+            sections.setdefault(section, {})[key] = value
+        parts = {
+            name: dataclasses.replace(getattr(self, name), **values)
+            for name, values in sections.items()
+        }
+        changed = {path: Provenance("assumed", "changed for this run") for path in changes}
+        result = dataclasses.replace(self, **parts, provenance=self.provenance | changed)
+        for name in sections:
+            _check_section(result.name, name, getattr(result, name))
+        _check_whole(result)
+        return result
+
+    def is_unproven(self, *paths: str) -> bool:
+        """Whether any of these values is recalled or assumed."""
+        return any(self.provenance[path].status in ("recalled", "assumed") for path in paths)
+
+
+_SECTIONS: dict[str, type] = {
+    "cluster": Cluster, "dma": Dma, "l2": L2, "storage": Storage, "external": External,
+    "power": Power, "battery": Battery, "cortex_m4f": CortexM4F,
+}  # fmt: skip
+
+
+def folder() -> Path:
+    """Of the shipped platform files: in a wheel beside the code, in the source tree above it."""
+    package = Path(__file__).resolve().parents[1]
+    return next(f for f in (package / "platforms", package.parent / "platforms") if f.is_dir())
+
+
+def names() -> tuple[str, ...]:
+    """Names of the shipped platforms."""
+    return tuple(sorted(path.stem for path in folder().glob("*.toml")))
+
+
+def load(name_or_path: str | Path) -> Platform:
+    """Reads a shipped platform by name, or a user's file by path (anything that ends in .toml).
+
+    Raises:
+        PlatformError: No such platform, or the file is not valid.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder() / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise PlatformError(
+                f"there is no platform {str(name_or_path)!r}; choose one of {', '.join(names())} "
+                "or give the path of a .toml file"
+            )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlatformError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PlatformError(f"{path}: not valid TOML ({error})") from error
+    return parse(table, str(path))
+
+
+def parse(table: dict[str, Any], where: str) -> Platform:
+    """Builds a platform from a parsed TOML table; `where` names it in messages.
+
+    Raises:
+        PlatformError: Unknown or missing key, wrong type, impossible value.
+    """
+    table = dict(table)
+    texts = {key: table.pop(key, None) for key in ("name", "description", "core")}
+    for key, text in texts.items():
+        if not isinstance(text, str) or not text:
+            raise PlatformError(f"{where}: {key} is missing or not a text")
+    if texts["core"] not in CORES:
+        raise PlatformError(f"{where}: core {texts['core']!r} is not one of {', '.join(CORES)}")
+    unknown = sorted(set(table) - set(_SECTIONS))
+    if unknown:
+        raise PlatformError(f"{where}: unknown key {unknown[0]!r}")
+    needed = set(_SECTIONS) - ({"cortex_m4f"} if texts["core"] == "ri5cy" else {"dma", "l2"})
+    provenance: dict[str, Provenance] = {}
+    parts = {}
+    for section, kind in _SECTIONS.items():
+        if section not in table:
+            if section in needed:
+                raise PlatformError(f"{where}: section [{section}] is missing")
+            continue
+        if section not in needed:
+            raise PlatformError(f"{where}: section [{section}] does not belong to {texts['core']}")
+        parts[section] = _section(table[section], kind, section, where, provenance)
+    platform = Platform(**texts, **parts, provenance=provenance)
+    _check_whole(platform, where)
+    return platform
+
+
+def _section(
+    table: Any, kind: type, section: str, where: str, provenance: dict[str, Provenance]
+) -> Any:
+    if not isinstance(table, dict):
+        raise PlatformError(f"{where}: {section} must be a section")
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            raise PlatformError(f"{where}: unknown key {section}.{key}")
+    values = {}
+    for key, hint in hints.items():
+        path = f"{section}.{key}"
+        if key not in table:
+            raise PlatformError(f"{where}: missing key {path}")
+        if key == "kind":
+            if not isinstance(table[key], str):
+                raise PlatformError(f"{where}: {path} must be a text")
+            values[key] = table[key]
+            continue
+        values[key] = _value(table[key], hint, path, where, provenance)
+    result = kind(**values)
+    _check_section(where, section, result)
+    return result
+
+
+def _value(
+    entry: Any, hint: Any, path: str, where: str, provenance: dict[str, Provenance]
+) -> int | float | str:
+    if not isinstance(entry, dict) or set(entry) != {"value", "status", "source"}:
+        raise PlatformError(f"{where}: {path} must have exactly value, status and source")
+    if entry["status"] not in STATUSES:
+        raise PlatformError(
+            f"{where}: {path}: status {entry['status']!r} is not one of {', '.join(STATUSES)}"
+        )
+    if not isinstance(entry["source"], str) or not entry["source"].strip():
+        raise PlatformError(f"{where}: {path}: source is empty; say where the value comes from")
+    value = entry["value"]
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            allowed = ", ".join(typing.get_args(hint))
+            raise PlatformError(f"{where}: {path} = {value!r} is not one of {allowed}")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise PlatformError(f"{where}: {path} = {value!r} is not a number")
+    elif hint is int and not isinstance(value, int):
+        raise PlatformError(f"{where}: {path} = {value!r} is not a whole number")
+    provenance[path] = Provenance(entry["status"], entry["source"])
+    return float(value) if hint is float else value
+
+
+def _check_section(where: str, section: str, part: Any) -> None:
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, str):
+            continue
+        least_ok = value >= 0 if field.name in MAY_BE_ZERO else value > 0
+        if not least_ok or value != value or value == float("inf"):
+            raise PlatformError(f"{where}: {section}.{field.name} = {value} is impossible")
+
+
+def _check_whole(platform: Platform, where: str | None = None) -> None:
+    where = where or platform.name
+    cluster = platform.cluster
+    rules = types.MappingProxyType({
+        "cluster.l1_reserved_bytes leaves less than 4096 bytes of cluster.l1_bytes":
+            cluster.l1_bytes - cluster.l1_reserved_bytes < 4096,
+        "cluster.cores is more than 16": cluster.cores > 16,
+        "cluster.fpus is more than cluster.cores + 1": cluster.fpus > cluster.cores + 1,
+        "cluster.fpu_map private needs one of cluster.fpus per core":
+            cluster.fpu_map == "private" and cluster.fpus < cluster.cores,
+        "cluster.tcdm_banks is not a power of two":
+            cluster.tcdm_banks & (cluster.tcdm_banks - 1) != 0,
+        "cluster.cores must be 1 for a cortex-m4f":
+            platform.core == "cortex-m4f" and cluster.cores != 1,
+    })  # fmt: skip
+    for text, broken in rules.items():
+        if broken:
+            raise PlatformError(f"{where}: {text}")
+    if platform.dma is not None:
+        for key in ("bus_bytes", "burst_bytes"):
+            value = getattr(platform.dma, key)
+            if value & (value - 1):
+                raise PlatformError(f"{where}: dma.{key} = {value} is not a power of two")
+    if platform.l2 is not None and platform.l2.reserved_bytes >= platform.l2.l2_bytes:
+        raise PlatformError(f"{where}: l2.reserved_bytes leaves nothing of l2.l2_bytes")

@@ -1,0 +1,192 @@
+"""Passes that are matrix products: pointwise layers, the first convolution, their gradients."""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from pulpsim.cost.machine import Machine
+from pulpsim.cost.tiling import Cost, Place, Step, grid, is_set, outside, pipeline, sizes, split
+from pulpsim.kernels import counts
+
+Numbers = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Matmul:
+    """C[n, m] = A[n, k] B[k, m] of one pass, tiled over n, k and m; C stays in L1 over k.
+
+    Attributes:
+        kernel: One of the matrix products; its items are rows n, or columns m for `i1_4x2`.
+        n: Rows of C.
+        k: Terms of a sum.
+        m: Columns of C.
+        a_bytes: Per element of A.
+        b_bytes: Per element of B, in the memory that it is read from.
+        c_bytes: Per element of everything that is written per element of C.
+        a_rows: Which of A's axes is the row axis in memory.
+        b_rows: Likewise for B.
+        c_rows: Likewise for C.
+        c_row_elements: A row of C is cut into rows of so many elements (padded planes), 0: whole.
+        a_place: Where A lives.
+        b_place: Where B lives.
+        c_place: Where C goes.
+        accumulate: C is read first.
+        extra_bytes: Per row n in L1, such as kappa and lambda.
+        fused: Kernels that run over every finished tile of C, per channel or per element.
+        columns: B is built in L1 by `c0_im2col`.
+    """
+
+    kernel: str
+    n: Numbers
+    k: Numbers
+    m: Numbers
+    a_bytes: Numbers = 4.0
+    b_bytes: Numbers = 4.0
+    c_bytes: Numbers = 4.0
+    a_rows: Literal["n", "k"] = "n"
+    b_rows: Literal["k", "m"] = "k"
+    c_rows: Literal["n", "m"] = "n"
+    c_row_elements: Numbers = 0
+    a_place: Place = "l2"
+    b_place: Place = "l2"
+    c_place: Place = "l2"
+    accumulate: bool = False
+    extra_bytes: Numbers = 0.0
+    fused: tuple[str, ...] = ()
+    columns: bool = False
+
+    @property
+    def macs(self) -> Numbers:
+        """Multiply-accumulates of the pass."""
+        return self.n * self.k * self.m
+
+    def staged_bytes(self, l2_bytes: float) -> float:
+        """The least L2 that serves this pass as well as `l2_bytes` do."""
+        outside_operands = (
+            (self.a_place, self.n * self.k * self.a_bytes),
+            (self.b_place, self.k * self.m * self.b_bytes),
+        )
+        fitting = [size for place, size in outside_operands if place != "l2" and size <= l2_bytes]
+        return float(max(fitting, default=0.0))
+
+    def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
+        """Tiles (n, k, m, order) to try; order 0 keeps A over the inner loop, 1 keeps B."""
+        integer = self.kernel == "i1_4x2"
+        n_unit, k_unit = (4, self.k) if integer else (2, 4)
+        return grid(
+            sizes(self.n, n_unit, ratio),
+            sizes(self.k, k_unit, ratio, least=16),
+            sizes(self.m, 1 if integer else 4, ratio),
+            np.array([0.0, 1.0]),
+        )
+
+    def cost(self, machine: Machine, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers) -> Cost:
+        """Cost of a tile; arguments are numbers or arrays of one shape."""
+        xp = machine.xp
+        count_n, count_k, count_m = (
+            -(-total // tile) for total, tile in ((self.n, nt), (self.k, kt), (self.m, mt))
+        )
+        whole_k = count_k <= 1
+        # How often each operand is read in all.
+        a_reads = xp.where(whole_k, xp.where(order < 1, 1.0, count_m), count_m)
+        b_reads = xp.where(whole_k, xp.where(order < 1, count_n, 1.0), count_n)
+        steps = self._steps(machine, nt, kt, mt, order, whole_k)
+        a_tile, b_tile = self._a(machine, nt, kt), self._b(machine, kt, mt)
+        c_tile = self._c(machine, nt, mt, write=True)
+        first = machine.programming(2.0) + a_tile + b_tile
+        cycles, compute, busy = pipeline(steps, first, c_tile, xp)
+        a_all, b_all = self.n * self.k * self.a_bytes, self.k * self.m * self.b_bytes
+        c_all = self.n * self.m * self.c_bytes * (2 if self.accumulate else 1)
+        moved = a_all * a_reads + b_all * b_reads + c_all
+        staged_a = xp.where(a_all <= machine.l2_bytes, 1.0, a_reads)
+        staged_b = xp.where(b_all <= machine.l2_bytes, 1.0, b_reads)
+        out, external, stored = outside(
+            machine,
+            [(self.a_place, a_all * staged_a), (self.b_place, b_all * staged_b),
+             (self.c_place, c_all)],
+        )  # fmt: skip
+        return Cost(
+            xp.maximum(cycles, out), compute, busy, out,
+            self._l1_bytes(nt, kt, mt, count_n, count_k, count_m, xp),
+            moved if machine.dma is not None else moved * 0.0,
+            external, stored, cycles * 0.0 + self.macs,
+        )  # fmt: skip
+
+    def _steps(
+        self, machine: Machine, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers, whole_k: Any
+    ) -> list[Step]:
+        xp = machine.xp
+        found = []
+        for n, times_n in split(self.n, nt, xp):
+            for m, times_m in split(self.m, mt, xp):
+                last_k = self.k - (-(-self.k // kt) - 1) * kt
+                for k, times_k, is_last in (
+                    (kt, -(-self.k // kt) - 1, False), (last_k, 1.0, True),
+                ):  # fmt: skip
+                    count = times_n * times_m * times_k
+                    compute = self._compute(machine, n, k, m, is_last)
+                    a, b = self._a(machine, n, k), self._b(machine, k, m)
+                    c = self._c(machine, n, m, write=True) if is_last else 0.0
+                    if self.accumulate and is_last:
+                        c = c + self._c(machine, n, m, write=False)
+                    both = machine.programming(3.0) + a + b + c
+                    one = machine.programming(2.0) + xp.where(order < 1, b, a) + c
+                    # Over the inner loop one operand stays: only its first step fetches both.
+                    inner, times = (times_m, times_n), (times_n, times_m)
+                    outer_count = xp.where(order < 1, times[0], times[1])
+                    inner_count = xp.where(order < 1, inner[0], inner[1])
+                    is_first = xp.where(order < 1, m == mt, n == nt)
+                    fetch_both = xp.where(is_first, xp.minimum(inner_count, 1.0) * outer_count, 0.0)
+                    fetch_both = xp.where(whole_k, fetch_both, count)
+                    found.append(Step(fetch_both, compute, both))
+                    found.append(Step(count - fetch_both, compute, one))
+        return found
+
+    def _compute(
+        self, machine: Machine, n: Numbers, k: Numbers, m: Numbers, is_last: bool
+    ) -> Numbers:
+        columns = -(-m // 4) * 4
+        if self.kernel == "i1_4x2":
+            rows = -(-n // 4) * 4
+            return machine.kernel(self.kernel, m, (-(-k // 4) * 4, rows))
+        cycles = machine.kernel(self.kernel, n, (k, columns))
+        if self.columns:
+            cycles = cycles + machine.kernel("c0_im2col", m, (k,))
+        for name in self.fused if is_last else ():
+            per_channel = counts.KERNELS[name].items == "channels"
+            items, dims = (n, (columns,)) if per_channel else (n * columns, ())
+            cycles = cycles + machine.kernel(name, items, dims)
+        return cycles
+
+    def _a(self, machine: Machine, n: Numbers, k: Numbers) -> Numbers:
+        rows, row = (n, k) if self.a_rows == "n" else (k, n)
+        whole = row >= (self.k if self.a_rows == "n" else self.n)
+        return machine.transfer(rows, row * self.a_bytes, whole, write=False)
+
+    def _b(self, machine: Machine, k: Numbers, m: Numbers) -> Numbers:
+        rows, row = (k, m) if self.b_rows == "k" else (m, k)
+        whole = row >= (self.m if self.b_rows == "k" else self.k)
+        return machine.transfer(rows, row * self.b_bytes, whole, write=False)
+
+    def _c(self, machine: Machine, n: Numbers, m: Numbers, write: bool) -> Numbers:
+        rows, row = (n, m) if self.c_rows == "n" else (m, n)
+        whole = row >= (self.m if self.c_rows == "n" else self.n)
+        if is_set(self.c_row_elements):
+            # The rows of padded planes never join; short tiles write part of a row.
+            piece = machine.xp.minimum(row, self.c_row_elements * 1.0)
+            rows, row, whole = rows * -(-row // piece), piece, machine.xp.asarray(False)
+        return machine.transfer(rows, row * self.c_bytes, whole, write=write)
+
+    def _l1_bytes(
+        self, nt: Numbers, kt: Numbers, mt: Numbers, count_n: Numbers, count_k: Numbers,
+        count_m: Numbers, xp: Any,
+    ) -> Numbers:  # fmt: skip
+        def buffers(tiles: Numbers) -> Numbers:
+            return xp.where(tiles <= 1, 1.0, 2.0)
+
+        in_l1 = 4.0 if self.columns else self.b_bytes
+        a = nt * kt * self.a_bytes * buffers(count_n * count_k)
+        b = kt * mt * in_l1 * buffers(count_k * count_m)
+        c = nt * mt * self.c_bytes * buffers(count_n * count_m)
+        return a + b + c + nt * self.extra_bytes

@@ -1,0 +1,264 @@
+"""From a row of the layer table to the passes that run it: forward, gradients, normalisation.
+
+Activations are CHW, with the samples of a group side by side in every channel, so that a pointwise
+layer is one matrix product over all their pixels. Depthwise inputs lie in L2 inside zero-padded
+planes: the padding is written once and the DMA writes and reads around it. Integer maps change
+between HWC (pointwise) and CHW (depthwise) in the strides of the producer's byte stores, at no cost
+in instructions; that, the stride-2 integer depthwise kernel and the first layer's FP32 columns are
+designs without RTL measurements.
+"""
+
+import dataclasses
+from typing import Literal
+
+from pulpsim.cost.planes import Call, Flat, Linear, Operand, Planes
+from pulpsim.cost.products import Matmul
+from pulpsim.cost.tiling import Place
+from pulpsim.event.setting import Statistics
+from qlrjax.network import Layer
+
+Pass = Matmul | Planes | Flat | Linear
+StepName = Literal[
+    "frozen", "forward", "normalise", "norm sums", "norm gradient", "weight gradient",
+    "input gradient", "pool", "loss", "update", "replay read", "latent write", "replay write",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the tensors of training live (see `memory`), and the activation's kernel."""
+
+    activations: Place = "l2"
+    maps: Place = "l2"
+    weights: Place = "l2"
+    gradients: Place = "l2"
+    relu: str = "e10_relu6"
+
+
+def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | Matmul:
+    """Integer forward of a frozen layer over `images` images."""
+    height, width = layer.out_hw
+    macs = layer.macs * images
+    if layer.kind == "pointwise":
+        return Matmul(
+            "i1_4x2", layer.out_channels, layer.in_channels, height * width * images,
+            1.0, 1.0, 1.0, b_rows="m", c_rows="m", a_place=weights, b_place=maps, c_place=maps,
+            extra_bytes=8.0,
+        )  # fmt: skip
+    stride = layer.stride
+    source = Operand(
+        (width - 1) * stride + 3, 1.0, stride, 3 - stride, maps,
+    )  # fmt: skip
+    target = Operand(width, 1.0, place=maps, write=True, padded=layer.kind == "conv")
+    if layer.kind == "conv":
+        rows = dataclasses.replace(source, row_elements=3 * source.row_elements)
+        rows = dataclasses.replace(rows, element_bytes=1.0 / layer.out_channels)
+        weight = Operand(place=weights, per_channel_bytes=28.0 + 8.0)
+        target = dataclasses.replace(target, padded=False)
+        return Planes(
+            layer.out_channels, height, (Call("i3_conv", "lines", width),),
+            (rows, weight, target), images, macs,
+        )  # fmt: skip
+    kernel = "i2_dw" if stride == 1 else "i2s_dw"
+    call = Call(kernel, "window", (width - 1) * stride + 3, stride, 3 - stride)
+    weight = Operand(place=weights, per_channel_bytes=12.0 + 8.0)
+    return Planes(
+        layer.out_channels, height, (call,), (source, weight, target), images, macs
+    )  # fmt: skip
+
+
+def frozen_pool(channels: int, hw: tuple[int, int], images: int, maps: Place) -> Planes:
+    """Integer average pooling before the linear layer."""
+    source = Operand(hw[1], 1.0, place=maps)
+    target = Operand(place=maps, write=True, per_channel_bytes=1.0)
+    call = Call("i4_pool", "pixels", hw[1])
+    return Planes(channels, hw[0], (call,), (source, target), images, split_rows=False)
+
+
+def forward(
+    layer: Layer, group: int, statistics: Statistics, places: Places, *, padded: bool
+) -> Pass:
+    """FP32 forward of a trained layer over a group of samples.
+
+    Args:
+        layer: The row of the table.
+        group: Samples.
+        statistics: With running statistics, normalisation and ReLU are fused into the pass;
+            otherwise the mini-batch's sums are.
+        places: Where tensors live.
+        padded: The next layer is depthwise and wants padded planes.
+    """
+    height, width = layer.out_hw
+    running = statistics == "running"
+    acts = places.activations
+    if layer.kind == "linear":
+        return Linear("l1_fwd", layer.out_channels, layer.in_channels, group, places.weights)
+    if layer.kind == "depthwise":
+        calls = (_window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running, places))
+        target = Operand(width, 5.0 if running else 4.0, place=acts, write=True)
+        operands = (_padded_input(layer, acts), _taps(places.weights), target)
+        return Planes(layer.out_channels, height, calls, operands, group, layer.macs * group)
+    return Matmul(
+        "p1_2x4", layer.out_channels, layer.fan_in, height * width * group,
+        b_bytes=_column_bytes(layer), c_bytes=5.0 if running else 4.0,
+        c_row_elements=width if padded and running else 0,
+        a_place=places.weights, b_place=acts, c_place=acts,
+        fused=("e4_bn", places.relu) if running else ("e5_stat",),
+        columns=layer.kind == "conv",
+    )  # fmt: skip
+
+
+def normalise(layer: Layer, group: int, places: Places, *, padded: bool) -> Planes:
+    """Second half of a batch-renormalised layer: xhat, affine and ReLU, once the sums are known."""
+    height, width = layer.out_hw
+    calls = (Call("e4_bn", "pixels", width), *_after(width, True, places))
+    acts = places.activations
+    operands = (
+        Operand(width, place=acts),
+        Operand(width, 5.0, place=acts, write=True),
+        Operand(width, place=acts, write=True, padded=padded),
+    )
+    return Planes(layer.out_channels, height, calls, operands, group)
+
+
+def norm_backward(
+    layer: Layer, group: int, statistics: Statistics, places: Places
+) -> list[tuple[StepName, Planes]]:
+    """Gradient through ReLU and normalisation of a layer's output."""
+    height, width = layer.out_hw
+    mask, sums = Call("e3_bwd", "elements", width), Call("e6a_bnsum", "pixels", width)
+    acts, maps = places.activations, places.maps
+    to_window = layer.kind == "depthwise"
+    first = (Operand(width, place=maps), Operand(width, 5.0, place=acts))
+    out = Operand(width, place=maps, write=True, padded=to_window)
+    if statistics == "running":
+        calls = (mask, sums, Call("e4_bn", "pixels", width))
+        return [("norm gradient", Planes(layer.out_channels, height, calls, (*first, out), group))]
+    plain = dataclasses.replace(out, padded=False)
+    second = (Operand(width, place=maps), Operand(width, place=acts), out)
+    calls = (Call("e6b_bnbwd", "pixels", width),)
+    return [
+        ("norm sums", Planes(layer.out_channels, height, (mask, sums), (*first, plain), group)),
+        ("norm gradient", Planes(layer.out_channels, height, calls, second, group)),
+    ]
+
+
+def weight_gradient(layer: Layer, group: int, accumulate: bool, places: Places) -> Pass:
+    """Weight gradient of a layer; `accumulate` adds to the gradients of earlier groups."""
+    height, width = layer.out_hw
+    if layer.kind == "linear":
+        return Linear("l3a_wgrad", layer.out_channels, layer.in_channels, group, places.gradients)
+    if layer.kind == "depthwise":
+        call = _window(layer, {1: "d2a_wgrad", 2: "d2sa_wgrad"})
+        operands = (
+            _padded_input(layer, places.activations),
+            Operand(width, place=places.maps, padded=True),
+            _taps(places.gradients),
+            dataclasses.replace(_taps(places.gradients), write=True),
+        )
+        return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
+    return Matmul(
+        "p2a_2x4" if accumulate else "p2_2x4", layer.out_channels, height * width * group,
+        -(-layer.fan_in // 4) * 4, b_bytes=_column_bytes(layer), b_rows="m",
+        a_place=places.maps, b_place=places.activations, c_place=places.gradients,
+        accumulate=accumulate, columns=layer.kind == "conv",
+    )  # fmt: skip
+
+
+def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
+    """Gradient of a layer's input.
+
+    Raises:
+        ValueError: For the first convolution, whose input is the image.
+    """
+    height, width = layer.out_hw
+    maps = places.maps
+    if layer.kind == "conv":
+        raise ValueError("the image needs no gradient")
+    if layer.kind == "linear":
+        return Linear("l2_igrad", layer.out_channels, layer.in_channels, group, places.weights)
+    if layer.kind == "pointwise":
+        return Matmul(
+            "p3_2x4", layer.in_channels, layer.out_channels, height * width * group,
+            a_rows="k", a_place=places.weights, b_place=maps, c_place=maps,
+        )  # fmt: skip
+    if layer.stride == 1:
+        call = Call("d3_col", "window", width + 2, 1, 2)
+        source = Operand(width + 2, scale=1, halo=2, place=maps)
+        target = Operand(width, place=maps, write=True)
+    else:
+        call = Call("d3s_igrad", "rows", width)
+        source = Operand(width + 1, scale=1, halo=1, place=maps)
+        target = Operand(2 * width, scale=2, place=maps, write=True)
+    operands = (source, _taps(places.weights), target)
+    return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
+
+
+def pool(channels: int, hw: tuple[int, int], group: int, places: Places, *, back: bool) -> Planes:
+    """Average pooling in front of the linear layer, or its gradient."""
+    plane = Operand(hw[1], place=places.maps if back else places.activations, write=back)
+    vector = Operand(
+        place=places.maps if back else places.activations, write=not back, per_channel_bytes=4.0
+    )
+    call = Call("e7_gapb" if back else "e7_gapf", "pixels", hw[1])
+    return Planes(channels, hw[0], (call,), (plane, vector), group, split_rows=False)
+
+
+def loss(classes: int, group: int) -> Planes:
+    """Softmax cross-entropy and its gradient."""
+    operands = (Operand(classes), Operand(classes, write=True))
+    return Planes(1, 1, (Call("e8_smx", "elements", classes),), operands, group)
+
+
+def update(parameters: int, weights: Place, gradients: Place, momentum: Place, zero: bool) -> Flat:
+    """SGD with momentum; gradients are zeroed where they accumulate."""
+    reads: tuple[tuple[Place, float], ...] = ((weights, 4.0), (gradients, 4.0), (momentum, 4.0))
+    writes: tuple[tuple[Place, float], ...] = ((weights, 4.0), (momentum, 4.0))
+    if zero:
+        writes = (*writes, (gradients, 4.0))
+    return Flat(("e1_sgd",), parameters, reads, writes)
+
+
+def replay_read(elements: int, bits: int, activations: Place) -> Flat:
+    """Unpacks and dequantizes latents into the first trained layer's input."""
+    kernel = "e2_trick" if bits == 8 else "e9_unp7" if bits == 7 else "e9_unp6"
+    return Flat((kernel,), elements, (("external", bits / 8),), ((activations, 4.0),))
+
+
+def latent_write(elements: int, bits: int, maps: Place) -> Flat:
+    """Packs the frozen stage's codes into the off-chip RAM."""
+    kernels = () if bits == 8 else ("e9_pck7",) if bits == 7 else ("e9_pck6",)
+    return Flat(kernels, elements, ((maps, 1.0),), (("external", bits / 8),))
+
+
+def replay_write(size_bytes: int) -> Flat:
+    """Copies admitted latents into their slots."""
+    return Flat((), size_bytes, (("external", 1.0),), (("external", 1.0),))
+
+
+def _after(width: int, running: bool, places: Places) -> tuple[Call, ...]:
+    if running:
+        return (Call("e4_bn", "pixels", width), Call(places.relu, "elements", width))
+    return (Call("e5_stat", "pixels", width),)
+
+
+def _window(layer: Layer, kernels: dict[int, str]) -> Call:
+    # Stride 2 is measured on planes of 2 * out + 1 rows and columns.
+    width = (layer.out_hw[1] - 1) * layer.stride + 3
+    return Call(kernels[layer.stride], "window", width, layer.stride, 3 - layer.stride)
+
+
+def _padded_input(layer: Layer, place: Place) -> Operand:
+    width = (layer.out_hw[1] - 1) * layer.stride + 3
+    return Operand(width, scale=layer.stride, halo=3 - layer.stride, place=place)
+
+
+def _taps(place: Place) -> Operand:
+    return Operand(place=place, per_channel_bytes=36.0)
+
+
+def _column_bytes(layer: Layer) -> float:
+    # The image is read, 3 * stride^2 values per output pixel, and unfolded in L1.
+    if layer.kind != "conv":
+        return 4.0
+    return 4.0 * layer.in_channels * layer.stride**2 / layer.fan_in

@@ -1,0 +1,125 @@
+"""What lives where: a table of bytes per memory, and whether it fits.
+
+Frozen weights are integers in the non-volatile memory; replays and the event's latents are packed
+codes in the off-chip RAM. What training touches goes to L2 in a fixed order of preference (gradient
+maps, activations, weights, gradients, momentum) as long as it fits, and to the off-chip RAM after
+that. A chip without L2 keeps all of it off chip, beside the tiles in its SRAM.
+"""
+
+import dataclasses
+
+from pulpsim.cost.machine import l2_free_bytes
+from pulpsim.cost.platform import Platform
+from pulpsim.cost.tiling import Place
+from pulpsim.event.setting import EventSetting
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """One row of the table; `reused` bytes are taken over by others when training starts."""
+
+    name: str
+    place: Place
+    size_bytes: int
+    reused: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPlan:
+    """Where every tensor of an event lives.
+
+    Attributes:
+        tensors: The table.
+        l2_left_bytes: Of L2, for staging outside operands.
+        external_bytes: Capacity of the off-chip RAM.
+        storage_bytes: Capacity of the non-volatile memory.
+    """
+
+    tensors: tuple[Tensor, ...]
+    l2_left_bytes: int
+    external_bytes: int
+    storage_bytes: int
+
+    def place(self, name: str) -> Place:
+        """Where a tensor lives."""
+        return next(tensor.place for tensor in self.tensors if tensor.name == name)
+
+    def used_bytes(self, place: Place) -> int:
+        """Bytes in one memory."""
+        kept = [row for row in self.tensors if row.place == place and not row.reused]
+        return sum(row.size_bytes for row in kept)
+
+    @property
+    def learning_bytes(self) -> int:
+        """All memory of continual learning, on and off chip, frozen weights included."""
+        return sum(row.size_bytes for row in self.tensors if not row.reused)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing overflows."""
+        return (
+            self.used_bytes("external") <= self.external_bytes
+            and self.used_bytes("storage") <= self.storage_bytes
+        )
+
+
+def activation_elements(setting: EventSetting) -> int:
+    """Inputs of all trained layers, kept for the weight gradients of one sample."""
+    layers = setting.network.adaptive(setting.latent_layer)
+    pooled = layers[-1].in_elements
+    before_pool = layers[-2].out_elements if len(layers) > 1 else 0
+    return sum(layer.in_elements for layer in layers[:-1]) + pooled + before_pool
+
+
+def activation_bytes(setting: EventSetting) -> int:
+    """Of one sample: FP32 inputs, byte masks; normalised maps if the mini-batch normalises."""
+    normalised = sum(
+        layer.out_elements for layer in setting.network.adaptive(setting.latent_layer)[:-1]
+    )
+    per_element = 1 + (4 if setting.statistics == "minibatch" else 0)
+    return 4 * activation_elements(setting) + per_element * normalised
+
+
+def trained_parameters(setting: EventSetting) -> int:
+    """Weights, and two parameters per normalised channel, of the trained layers."""
+    layers = setting.network.adaptive(setting.latent_layer)
+    return sum(layer.weights for layer in layers) + 2 * sum(
+        layer.out_channels for layer in layers[:-1]
+    )
+
+
+def plan(setting: EventSetting, platform: Platform) -> MemoryPlan:
+    """Places every tensor of an event."""
+    layers = setting.network.adaptive(setting.latent_layer)
+    frozen = setting.network.frozen(setting.latent_layer)
+    free = l2_free_bytes(platform)
+    maps = 2 * 4 * max((max(row.in_elements, row.out_elements) for row in layers), default=0)
+    if setting.latent_layer == setting.network.last:
+        maps = 8 * setting.network.classes
+    parameters = 4 * trained_parameters(setting)
+    wanted = [
+        ("gradient maps", maps * setting.group),
+        ("activations", activation_bytes(setting) * setting.group),
+        ("trained weights", parameters),
+        ("gradients", parameters),
+        ("momentum", parameters),
+    ]
+    tensors = []
+    # The frozen maps come first in time and leave L2 before training starts.
+    frozen_maps = setting.images_per_pass * max(
+        (row.in_elements + row.out_elements for row in frozen), default=0
+    )
+    for name, size in wanted:
+        inside = size <= free
+        tensors.append(Tensor(name, "l2" if inside else "external", size))
+        free -= size if inside else 0
+    frozen_place: Place = "l2" if frozen_maps <= l2_free_bytes(platform) else "external"
+    tensors.append(Tensor("frozen maps", frozen_place, frozen_maps, reused=True))
+    packed = setting.latent_bytes
+    tensors.append(Tensor("replays", "external", setting.replays * packed))
+    tensors.append(Tensor("new latents", "external", setting.images * packed))
+    weights = sum(row.weights + 8 * row.out_channels for row in frozen)
+    tensors.append(Tensor("frozen weights", "storage", weights))
+    return MemoryPlan(
+        tuple(tensors), free, platform.external.external_bytes, platform.storage.storage_bytes
+    )

@@ -1,0 +1,269 @@
+"""An event from the layer table to the battery: against the protocol, published tables, the CLI."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from pulpsim.cost import platform
+from pulpsim.cost.energy import lifetime_hours
+from pulpsim.event import event, memory, schedule, tables
+from pulpsim.event.memory import plan
+from pulpsim.event.setting import EventSetting
+from pulpsim.event.sweep import Variant, sweep
+
+from qlrjax import cli
+from qlrjax.network import mobilenet_v1
+from qlrjax.training import minibatch
+
+NETWORK = mobilenet_v1()
+VEGA = platform.load("vega")
+
+
+def setting(latent_layer, **changes):
+    changes = {"statistics": "running", **changes}
+    return EventSetting(NETWORK, latent_layer, **changes)
+
+
+@pytest.fixture(scope="module")
+def events():
+    """Latent layers 20 to 27 on both chips, one sample at a time."""
+    settings = [setting(layer) for layer in range(20, 28)]
+    return {name: event.event_costs(settings, platform.load(name)) for name in ("vega", "stm32l4")}
+
+
+@pytest.mark.parametrize("replays", [0, 5, 500, 1500, 3000])
+@pytest.mark.parametrize("images", [1, 90, 299, 300])
+@pytest.mark.parametrize("drop", [True, False])
+def test_minibatches_are_those_of_the_learner(replays, images, drop):
+    ours = setting(23, replays=replays, images=images, drop_remainder=drop)
+    theirs = minibatch.compose(images, replays, 128, drop)
+    assert ours.samples_per_minibatch == theirs.size
+    assert ours.new_per_minibatch == theirs.new
+    assert ours.iterations == 4 * theirs.count
+
+
+def test_the_protocol_of_the_paper():
+    assert setting(20).new_per_minibatch == 21
+    assert setting(20).iterations == 4 * 14
+    assert setting(20).samples == 7168
+    assert setting(20, drop_remainder=False).samples == 7680
+    assert setting(20, replays=3000).new_per_minibatch == 12
+
+
+# ar1-pytorch's network: elements of a latent, bytes of 1500 and 3000 replays of 8 and 7 bits.
+LATENTS = {20: (32768, 49_152_000, 43_008_000), 24: (8192, 12_288_000, 10_752_000),
+           26: (16384, 24_576_000, 21_504_000), 27: (1024, 1_536_000, 1_344_000)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "expected"), LATENTS.items())
+def test_replay_bytes(layer, expected):
+    assert setting(layer).latent_elements == expected[0]
+    for bits, size in ((8, expected[1]), (7, expected[2])):
+        table = plan(setting(layer, bits=bits), VEGA)
+        row = next(tensor for tensor in table.tensors if tensor.name == "replays")
+        assert (row.size_bytes, row.place) == (size, "external")
+
+
+# Trained weights, and elements of the inputs kept for the weight gradients of a sample.
+TRAINED = {20: (2_166_784, 173_056), 23: (1_637_888, 74_752), 26: (1_099_776, 17_408)}
+
+
+@pytest.mark.parametrize(("layer", "expected"), TRAINED.items())
+def test_parameters_and_activations(layer, expected):
+    case = setting(layer)
+    rows = NETWORK.adaptive(layer)
+    norms = 2 * sum(row.out_channels for row in rows[:-1])
+    assert memory.trained_parameters(case) - norms == expected[0]
+    before_pool = rows[-2].out_elements
+    assert memory.activation_elements(case) - before_pool == expected[1]
+
+
+def test_memory_table_adds_up_and_says_what_does_not_fit():
+    small, large = plan(setting(27), VEGA), plan(setting(20, replays=3000), VEGA)
+    assert small.fits
+    assert not large.fits
+    for table in (small, large):
+        places = ("l2", "external", "storage")
+        assert table.learning_bytes == sum(table.used_bytes(place) for place in places)
+    assert small.place("trained weights") == "l2"
+    assert large.place("trained weights") == "external"
+    assert small.used_bytes("l2") + small.l2_left_bytes == 3 * 2**19 - 393_216
+
+
+def test_every_mac_of_the_event_is_counted(events):
+    # Forward, weight gradient and, above the first trained layer, input gradient of every sample.
+    for layer, result in zip(range(20, 28), events["vega"], strict=True):
+        rows = NETWORK.adaptive(layer)
+        forward = sum(row.macs for row in rows)
+        inputs = sum(row.macs for row in rows[1:])
+        trained = result.adaptive.macs
+        samples = result.setting.samples
+        assert trained == pytest.approx(samples * (2 * forward + inputs), rel=1e-9)
+        frozen = 300 * sum(row.macs for row in NETWORK.frozen(layer))
+        assert result.select(step="frozen").macs == pytest.approx(frozen, rel=1e-9)
+
+
+def test_stride_two_gradients_count_the_taps_of_the_forward_pass():
+    result = event.event_cost(setting(22), VEGA).select(layer=23)
+    work = {row.scheduled.step: row.cost.work for row in result.passes}
+    assert work["forward"] == work["weight gradient"] == work["input gradient"]
+
+
+def test_the_papers_figures_come_out_of_the_model(events):
+    vega, mcu = events["vega"], events["stm32l4"]
+    speed = np.mean([slow.seconds / fast.seconds for fast, slow in zip(vega, mcu, strict=True)])
+    assert speed == pytest.approx(65, rel=0.15)
+    chip_only = np.mean(
+        [b.energy.chip_joules / a.energy.chip_joules for a, b in zip(vega, mcu, strict=True)]
+    )
+    assert chip_only == pytest.approx(37, rel=0.15)
+    # Last layer only, about 2.07 s of training (recalled).
+    assert vega[-1].adaptive.seconds == pytest.approx(2.07, rel=0.15)
+    assert all(result.memory.fits for result in vega[4:])
+
+
+def test_minibatch_statistics_need_all_samples_at_once():
+    one, whole = setting(24), setting(24, statistics="minibatch")
+    assert whole.group == 128
+    assert whole.groups_per_minibatch == 1
+    kept = memory.activation_bytes(whole) * 128
+    assert plan(whole, VEGA).learning_bytes > kept > 64 * memory.activation_bytes(one)
+
+
+def test_a_summary_for_a_finished_session():
+    summary = event.event_cost_summary(24, 1500, 8, 300, 4, 0.25, 64)
+    direct = event.event_cost(EventSetting(mobilenet_v1(0.25, 64), 24), VEGA)
+    assert summary.seconds == direct.seconds
+    assert summary.joules == direct.joules
+    assert summary.memory_bytes == direct.memory.learning_bytes
+    assert "power.active_watts" in summary.unproven
+    assert "cluster.fpu_map" not in summary.unproven
+
+
+@pytest.mark.parametrize("layer", [0, 3, 19])
+def test_every_cut_can_be_costed(layer):
+    result = event.event_cost(EventSetting(mobilenet_v1(0.25, 96), layer), VEGA, ratio=2.0)
+    assert result.seconds > 0
+    assert np.isfinite(result.joules)
+
+
+def test_odd_and_non_square_images():
+    network = mobilenet_v1(0.5, (100, 76), 7, "pytorch", "relu")
+    result = event.event_cost(EventSetting(network, 12, 200, 6, 40), VEGA, ratio=2.0)
+    kernels = " ".join(row["kernels"] for row in tables.passes(result))
+    assert "e3_fwd" in kernels
+    assert "e9_unp6" in kernels
+    assert "e9_pck6" in kernels
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("bits", 9, "9 bits"), ("images", 0, "images"), ("replays", -1, "replays"),
+     ("latent_layer", 28, "latent layer 28"), ("epochs", 0, "epochs")],
+)  # fmt: skip
+def test_impossible_events_are_refused(name, value, said):
+    arguments = {"latent_layer": 20, name: value}
+    with pytest.raises(ValueError, match=said):
+        EventSetting(NETWORK, **arguments)
+
+
+def test_battery_hours():
+    chip = VEGA.replace(**{"battery.charge_mah": 1000.0, "battery.volts": 2.0,
+                           "power.sleep_watts": 0.001})  # fmt: skip
+    assert chip.battery.joules == 7200.0
+    # An hour: 2 J of work for 36 s, and 3564 s asleep.
+    assert lifetime_hours(36.0, 2.0, 1, chip) == pytest.approx(7200 / (2 + 3.564))
+    with pytest.raises(ValueError, match="at most 100 events an hour"):
+        lifetime_hours(36.0, 2.0, 101, chip)
+    with pytest.raises(ValueError, match="not a rate"):
+        lifetime_hours(36.0, 2.0, 0, chip)
+
+
+@pytest.mark.slow
+def test_a_vmapped_sweep_equals_single_events(monkeypatch):
+    # One pass of each family; a whole event only compiles more of the same.
+    whole = schedule.event
+
+    def some(case, table):
+        rows = [row for row in whole(case, table) if row.layer in (26, 27) and row.name != "pool"]
+        wanted = ("forward", "weight gradient")
+        return [row for row in rows if row.step in wanted] + whole(case, table)[-1:]
+
+    monkeypatch.setattr(schedule, "event", some)
+    chips = ((1, 64, 8, "private"), (4, 128, 4, "static"), (8, 512, 32, "private"))
+    variants = [Variant(cores, kib * 1024, bus, fpu) for cores, kib, bus, fpu in chips]
+    case = setting(26)
+    found = sweep([case], VEGA, variants)
+    for j, variant in enumerate(variants):
+        direct = event.event_cost(case, variant.apply(VEGA))
+        assert found.seconds[0, j] == pytest.approx(direct.seconds, rel=1e-5)
+        assert found.joules[0, j] == pytest.approx(direct.joules, rel=1e-4)
+        assert found.macs_per_cycle[0, j] == pytest.approx(direct.macs_per_cycle, rel=1e-5)
+
+
+def test_a_sweep_needs_a_cluster():
+    with pytest.raises(platform.PlatformError, match="no cluster to sweep"):
+        sweep([setting(27)], platform.load("stm32l4"), [Variant(1, 65536, 8, "private")])
+
+
+def command(capsys, *words):
+    code = cli.main(["hw", *words])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+SMALL = ("--width", "0.25", "--resolution", "64", "--latent-layer", "26")
+
+
+def test_cli_event(capsys):
+    code, out, _ = command(capsys, "event", *SMALL, "--json")
+    assert code == 0
+    data = json.loads(out)
+    assert data["summary"]["event_J"] == pytest.approx(
+        sum(data["summary"][part + "_J"] for part in ("chip", "l2", "storage", "external"))
+    )
+    assert data["summary"]["event_s"] == pytest.approx(sum(row["s"] for row in data["steps"]))
+    assert any("active_watts" in note and "recalled" in note for note in data["unproven"])
+    code, out, _ = command(capsys, "event", *SMALL, "--by", "layer")
+    assert code == 0
+    assert "MAC/cycle" in out
+    assert "recalled" in out
+    assert "h of battery" in out
+
+
+def test_cli_layer(capsys):
+    code, out, _ = command(capsys, "layer", "26", *SMALL[:4], "--csv")
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {row["step"] for row in rows} >= {"forward", "weight gradient", "input gradient"}
+    assert all(float(row["cycles"]) > 0 for row in rows)
+
+
+def test_cli_compare(capsys):
+    code, out, _ = command(capsys, "compare", "vega", "stm32l4", *SMALL[:4],
+                           "--latent-layers", "26", "27", "--csv")  # fmt: skip
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["latent_layer"] for row in rows] == ["26", "27", "mean"]
+    assert float(rows[0]["stm32l4_time_ratio"]) > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("event", "--platform", "gap8"), "gap8"),
+     (("event", "--latent-layer", "28"), "latent layer 28"),
+     (("event", "--json", "--csv"), "exclude"),
+     (("event", "--bits", "9"), "9 bits"),
+     (("event", "--cores", "0"), "cluster.cores"),
+     (("event", "--l1-kib", "12"), "cluster.l1"),
+     (("layer", "28"), "layer"),
+     (("compare", "vega"), "two platforms")],
+)  # fmt: skip
+def test_cli_bad_input_is_one_sentence_and_code_2(capsys, words, said):
+    code, out, err = command(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1

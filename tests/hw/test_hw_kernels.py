@@ -1,0 +1,277 @@
+"""Values and streams of the kernels, against the programs carried out by the cores' arithmetic."""
+
+import itertools
+import re
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pulpsim import kernels
+from pulpsim.cluster import l1
+from pulpsim.cluster.assembler import assemble, programs
+from pulpsim.cluster.interpreter import Memory, run
+from pulpsim.cluster.requests import stream
+from pulpsim.kernels import counts, integer, products
+from pulpsim.kernels import shape as shapes
+
+# Small tiles with odd shares on 8 cores, left-over rows, non-square planes.
+SHAPES = {
+    "p1_2x4": ["20x5x8", "7x3x4"],
+    "p2_2x4": ["20x6x8"],
+    "p2a_2x4": ["20x6x8"],
+    "p3_2x4": ["20x5x8"],
+    "p4_4x4": ["20x5x8", "40x3x4"],
+    "xmm_naive": ["9x5x3"],
+    "xmm_naive_T": ["9x5x3"],
+    "xmm_2x4": ["16x5x8"],
+    "xmm_i8_4x2": ["8x12x16"],
+    "xdw_naive": ["C12_7x7"],
+    "xdw_unroll": ["C12_6x9"],
+    "d1_col": ["C10_7x9", "C3_6x5", "C9_8x4"],
+    "d3_col": ["C10_7x9"],
+    "d1s_s2": ["C10_9x7"],
+    "d1s_col": ["C10_9x7", "C3_7x11"],
+    "d2_wgrad": ["C10_6x9", "C3_5x7"],
+    "d2a_wgrad": ["C10_6x9", "C3_5x6"],
+    "d2s_wgrad": ["C10_9x7"],
+    "d2sa_wgrad": ["C10_7x9"],
+    "d3s_igrad": ["C10_3x4to6x8", "C3_2x5to4x10"],
+    "l1_fwd": ["50x6", "35x10"],
+    "l2_igrad": ["7x36"],
+    "l3_wgrad": ["20x6"],
+    "l3a_wgrad": ["35x6"],
+    "e1_sgd": ["n100"],
+    "e2_cvt": ["n100"],
+    "e2_trick": ["n100"],
+    "e3_fwd": ["n100"],
+    "e3_bwd": ["n100"],
+    "e10_relu6": ["n100"],
+    "e9_unp7": ["n104"],
+    "e9_unp6": ["n104"],
+    "e9_pck7": ["n104"],
+    "e9_pck6": ["n104"],
+    "e4_bn": ["C10_HW8"],
+    "e5_stat": ["C20_HW8"],
+    "e6a_bnsum": ["C10_HW8"],
+    "e6b_bnbwd": ["C10_HW8"],
+    "e7_gapf": ["C20_HW8"],
+    "e7_gapb": ["C20_HW8"],
+    "e8_smx": ["n10", "n7"],
+    "i1_4x2": ["12x8x15", "8x4x3"],
+    "i2_dw": ["C10_7x9", "C3_5x4"],
+    "i2s_dw": ["C10_7x9", "C3_11x5", "C2_9x7"],
+    "i3_conv": ["N8_9x13"],
+    "i4_pool": ["C10_HW8", "C3_HW12"],
+    "c0_im2col": ["M20", "M5"],
+}
+UNMEASURED = {"i2s_dw", "i4_pool", "c0_im2col"}
+CASES = [(name, shape) for name, shapes in SHAPES.items() for shape in shapes]
+
+
+def _random(rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    if np.dtype(dtype) == np.float32:
+        return rng.normal(0, 2, shape).astype(np.float32)
+    low, high = {"uint8": (0, 256), "int8": (-128, 128), "int32": (1, 20)}[np.dtype(dtype).name]
+    return rng.integers(low, high, shape).astype(dtype)
+
+
+def _inputs(name: str, tile: l1.Tile) -> dict[int, np.ndarray]:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    found = {
+        one.word: _random(rng, one.dtype, one.shape(tile)) for one in kernels.KERNELS[name].inputs
+    }
+    if name == "d3s_igrad":  # the caller's halo
+        found[0][:, -1], found[0][:, :, -1] = 0, 0
+    if name == "e3_bwd":
+        found[1] %= 2
+    if name in ("i2_dw", "i2s_dw"):
+        found[1][:, 3::4] = 0
+    if name == "i3_conv":
+        found[0][:, 27] = 0
+    return found
+
+
+def _carried_out(
+    name: str, tile: l1.Tile, inputs: dict[int, np.ndarray], cores: int
+) -> dict[int, np.ndarray]:
+    """Outputs of the programs, instruction by instruction."""
+    placement = l1.place(tile, cores)
+    memory: Memory = l1.memory(tile, placement, cores)
+    for word, array in inputs.items():
+        memory.write(placement.buffers[word], array)
+    for core in range(cores):
+        argument, stack = placement.arguments[core], placement.stacks[core]
+        run(programs()[name], memory, argument, stack, values=True)
+    found = {}
+    for one in kernels.KERNELS[name].outputs:
+        like = np.zeros(one.shape(tile), one.dtype)
+        found[one.word] = memory.read(placement.buffers[one.word], like)
+    return found
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_values_are_what_the_program_computes(name, shape):
+    tile = shapes.tile(name, shape)
+    cores = min(8, tile.cores)
+    inputs = _inputs(name, tile)
+    if name == "i3_conv":
+        rng = np.random.default_rng(5)
+        image = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
+        inputs[1] = np.asarray(integer.input_rows(jnp.asarray(image)))
+        expected = _carried_out(name, tile, {**inputs, 1: image}, cores)
+    elif name == "c0_im2col":
+        rng = np.random.default_rng(6)
+        rows = rng.normal(size=(3, tile.scalars[3] // 3, 3)).astype(np.float32)
+        inputs[0] = np.asarray(products.input_patches(jnp.asarray(rows)))
+        expected = _carried_out(name, tile, {0: rows}, cores)
+    else:
+        expected = _carried_out(name, tile, inputs, cores)
+    found = kernels.values(kernels.KERNELS[name], tile, inputs, cores)
+    for word, array in expected.items():
+        value = np.asarray(found[word])
+        assert value.dtype == array.dtype
+        if value.dtype == np.float32:
+            np.testing.assert_allclose(value, array, rtol=2e-5, atol=2e-5)
+        else:
+            np.testing.assert_array_equal(value, array)
+
+
+def test_values_do_not_depend_on_the_number_of_cores():
+    tile = shapes.tile("p1_2x4", "20x5x8")
+    inputs = _inputs("p1_2x4", tile)
+    plain = inputs[0].astype(np.float64) @ inputs[1].astype(np.float64)
+    for cores in range(1, 10):
+        found = kernels.values(kernels.KERNELS["p1_2x4"], tile, inputs, cores)
+        np.testing.assert_allclose(np.asarray(found[2]), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_integers_are_those_of_numpy():
+    tile = shapes.tile("i1_4x2", "12x8x15")
+    inputs = _inputs("i1_4x2", tile)
+    acc = inputs[1].astype(np.int64) @ inputs[0].astype(np.int64).T
+    plain = np.clip((acc * inputs[8] + inputs[9]) >> tile.scalars[10], 0, 255)
+    found = kernels.values(kernels.KERNELS["i1_4x2"], tile, inputs, 8)
+    np.testing.assert_array_equal(np.asarray(found[2]), plain)
+
+
+def test_values_name_a_wrong_input():
+    tile = shapes.tile("l1_fwd", "8x4")
+    weights = np.zeros((8, 4), np.float32)
+    with pytest.raises(ValueError, match=r"word 1 of l1_fwd must be float32\[4\], not nothing"):
+        kernels.values(kernels.KERNELS["l1_fwd"], tile, {0: weights}, 8)
+
+
+def test_every_program_has_values_and_shapes():
+    assert set(shapes.SHAPES) == set(programs())
+    assert set(kernels.KERNELS) == set(programs()) - {"k_empty", "r_dma", "r_fork"}
+    assert set(SHAPES) == set(kernels.KERNELS)
+
+
+@pytest.mark.parametrize("cores", [1, 3, 8, 9])
+def test_shares_cover_every_item_once(cores):
+    for items, granularity in [(20, 1), (64, 4), (7, 2), (1000, 8), (3, 1)]:
+        ends = [l1.share(items, granularity, cores, core) for core in range(cores)]
+        assert ends[0][0] == 0
+        assert max(stop for _, stop in ends) == items
+        assert all(first[1] == second[0] for first, second in itertools.pairwise(ends))
+
+
+def test_streams_stay_inside_their_buffers():
+    for name, shape in CASES:
+        tile = shapes.tile(name, shape)
+        cores = min(8, tile.cores)
+        for core in range(cores):
+            one = stream(name, shape, core, cores)
+            used = one.addresses[one.addresses >= 0]
+            assert used.min() >= l1.L1_BASE
+            assert used.max() < l1.L1_BASE + l1.L1_BYTES
+            assert (one.gaps >= 1).all()
+            assert one.lead + one.gaps.sum() == one.alone.cycles
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "items", "dims"),
+    [
+        ("p1_2x4", "20x27x36", 20, (27, 36)),
+        ("p4_4x4", "21x8x16", 21, (8, 16)),
+        ("d1_col", "C10_7x9", 10, (7, 9)),
+        ("d3s_igrad", "C10_3x4to6x8", 10, (3, 4)),
+        ("l3a_wgrad", "35x100", 35, (100,)),
+        ("i1_4x2", "12x36x25", 25, (36, 12)),
+        ("e6b_bnbwd", "C10_HW16", 10, (16,)),
+        ("i2s_dw", "C16_9x9", 16, (9, 9)),
+        ("i4_pool", "C20_HW16", 20, (16,)),
+        ("c0_im2col", "M20", 20, (27,)),
+    ],
+)
+def test_closed_forms_are_those_of_the_program(name, shape, items, dims):
+    alone = stream(name, shape, 0, 8).alone
+    share = counts.share(items, 8, counts.KERNELS[name].granularity)
+    closed = counts.KERNELS[name].spent(share, *dims)
+    assert (closed.instr, closed.taken) == (alone.instr, alone.taken_branches)
+    assert counts.tile_cycles(name, items, dims, 8) == alone.cycles
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("p9", "8x8x8", "there is no kernel 'p9'"),
+        ("p1_2x4", "8x8", "p1_2x4 takes a shape like"),
+        ("p1_2x4", "8x8x6", "M to be a multiple of 4"),
+        ("p1_2x4", "8x0x8", "at least 1"),
+        ("d1_col", "C4_4x9", "an input of at least 5x3"),
+        ("d1s_col", "C4_8x9", "odd input sizes"),
+        ("d3s_igrad", "C4_4x4to8x9", "an input twice the output"),
+        ("d3s_igrad", "C4_4x1to8x2", "at least 2 wide"),
+        ("e9_unp7", "n12", "n to be a multiple of 8"),
+        ("i1_4x2", "6x8x8", "multiples of 4"),
+        ("i3_conv", "N32_9x9x3", "takes a shape like"),
+        ("xdw_naive", "C4_5x6", "a square input"),
+    ],
+)
+def test_shapes_that_cannot_run_are_refused(name, shape, message):
+    with pytest.raises(ValueError, match=message):
+        shapes.tile(name, shape)
+
+
+def test_tiles_beyond_l1_are_refused():
+    with pytest.raises(ValueError, match=r"the tile takes \d+ bytes but L1 has"):
+        stream("p1_2x4", "256x256x256", 0, 8)
+
+
+def test_the_assembler_names_a_line_that_it_cannot_read():
+    with pytest.raises(ValueError, match="cannot assemble 'add a0,q1,a2': 'q1' is not"):
+        assemble("kernel wrong\n    add a0,q1,a2")
+
+
+def test_the_programs_are_those_that_were_measured(shared):
+    """The same instructions as in the developers' text, which another notation writes out."""
+    text = "\n".join(
+        (shared / "reference" / name).read_text() for name in ("kernels.S", "extra_kernels.S")
+    )
+    measured = assemble(_as_our_notation(text))
+    for name, program in programs().items():
+        if name in measured:
+            assert program == measured[name], name
+    assert set(programs()) - set(measured) == UNMEASURED | {"r_dma", "r_fork"}
+
+
+def _as_our_notation(text: str) -> str:
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    lines = []
+    for line in text.splitlines():
+        line = line.split("#")[0].strip()
+        if line.startswith((".text", ".option", ".align", ".globl")) or not line:
+            continue
+        named = re.match(r"(\\?[A-Za-z_]\w*):$", line)
+        lines.append(f"kernel {named.group(1)}" if named else re.sub(r"\s+", " ", line))
+    return "\n".join(lines)
+
+
+def test_controllers_write_every_command():
+    for name, registers in (("r_dma", 3), ("r_fork", 4)):
+        short, long = (stream(name, f"n{count}", 0, 1).alone for count in (1, 5))
+        per_command = (long.instr - short.instr) / 4
+        assert per_command == 3 + registers + 2 + 2 * (name == "r_dma")
+        assert long.taken_branches - short.taken_branches == 4
