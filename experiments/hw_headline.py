@@ -41,8 +41,15 @@ def main() -> None:
     )
     print(f"lifetime with the frozen stage at 8 MAC/cycle: {slower:.0f} h")
     picture = draw(values, rows)
-    figures.save(out, "headline", rows, picture, headline=values,
-                 published=headline.PUBLISHED, lifetime_h_at_8_mac_per_cycle=slower)  # fmt: skip
+    figures.save(
+        out,
+        "headline",
+        rows,
+        picture,
+        headline=values,
+        published=headline.PUBLISHED,
+        lifetime_h_at_8_mac_per_cycle=slower,
+    )
     print(json.dumps({"out": str(out)}))
 
 
@@ -57,9 +64,12 @@ def slow_frozen(setting: EventSetting, chip: platform.Platform, macs_per_cycle: 
 
 def draw(values: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
     """One panel per figure: how far every unproven value moves it."""
-    shown = (("time_ratio", "time ratio"), ("chip_energy_ratio", "energy ratio, chips alone"),
-             ("energy_ratio", "energy ratio, with off-chip memory"),
-             ("lifetime_h", "battery [h], l = 27, 60 an hour"))  # fmt: skip
+    shown = (
+        ("time_ratio", "time ratio"),
+        ("chip_energy_ratio", "energy ratio, chips alone"),
+        ("energy_ratio", "energy ratio, with off-chip memory"),
+        ("lifetime_h", "battery [h], l = 27, 60 an hour"),
+    )
     made = figures.figure(13, 9)
     for place, (key, title) in enumerate(shown):
         axes = made.add_subplot(2, 2, place + 1)

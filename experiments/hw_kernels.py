@@ -27,8 +27,12 @@ from pulpsim.event.sweep import Variant
 from qlrjax import cli
 from qlrjax.network import mobilenet_v1
 
-LAYERS = ((20, "pointwise 512-512, 8x8"), (21, "depthwise 512, 8x8"),
-          (23, "depthwise 512, 8x8 to 4x4"), (27, "linear 1024-50"))  # fmt: skip
+LAYERS = (
+    (20, "pointwise 512-512, 8x8"),
+    (21, "depthwise 512, 8x8"),
+    (23, "depthwise 512, 8x8 to 4x4"),
+    (27, "linear 1024-50"),
+)
 CORES, L1_KIB, DMA_BITS = (1, 2, 4, 8), (64, 128, 256, 512), (8, 16, 32, 64, 128)
 
 
@@ -37,8 +41,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     base = Variant(8, 128 * 1024, 8, "static")
-    variants = [Variant(cores, base.l1_bytes, 8, fpu) for cores in CORES
-                for fpu in ("static", "private")]  # fmt: skip
+    variants = [
+        Variant(cores, base.l1_bytes, 8, fpu) for cores in CORES for fpu in ("static", "private")
+    ]
     variants += [Variant(8, kib * 1024, bits // 8, "static") for kib in L1_KIB for bits in DMA_BITS]
     rows = [row for variant in dict.fromkeys(variants) for row in measure(variant)]
     figures.save(out, "kernels", rows, draw(rows))
@@ -60,13 +65,21 @@ def measure(variant: Variant) -> list[dict[str, Any]]:
         }
         for step, work in steps.items():
             tile, cost = search(work)
-            rows.append({
-                "layer": name, "step": step, "cores": variant.cores,
-                "l1_KiB": variant.l1_bytes // 1024, "dma_bits": 8 * variant.dma_bus_bytes,
-                "fpu": variant.fpu_map, "tile": "x".join(map(str, tile)),
-                "mac_per_cycle": cost.work / cost.cycles, "cycles": cost.cycles,
-                "compute_cycles": cost.compute_cycles, "dma_cycles": cost.dma_cycles,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "layer": name,
+                    "step": step,
+                    "cores": variant.cores,
+                    "l1_KiB": variant.l1_bytes // 1024,
+                    "dma_bits": 8 * variant.dma_bus_bytes,
+                    "fpu": variant.fpu_map,
+                    "tile": "x".join(map(str, tile)),
+                    "mac_per_cycle": cost.work / cost.cycles,
+                    "cycles": cost.cycles,
+                    "compute_cycles": cost.compute_cycles,
+                    "dma_cycles": cost.dma_cycles,
+                }
+            )
     return rows
 
 
@@ -78,11 +91,17 @@ def draw(rows: list[dict[str, Any]]) -> Any:
         mine = [row for row in rows if row["layer"] == name]
         panels = (
             ("cores", lambda r: (r["l1_KiB"], r["dma_bits"]) == (128, 64), "cores"),
-            ("dma_bits", lambda r: (r["cores"], r["fpu"], r["l1_KiB"]) == (8, "static", 128),
-             "DMA width [bit/cycle], 8 cores, 128 KiB"),
-            ("l1_KiB", lambda r: (r["cores"], r["fpu"], r["dma_bits"]) == (8, "static", 64),
-             "L1 [KiB], 8 cores, 64 bit"),
-        )  # fmt: skip
+            (
+                "dma_bits",
+                lambda r: (r["cores"], r["fpu"], r["l1_KiB"]) == (8, "static", 128),
+                "DMA width [bit/cycle], 8 cores, 128 KiB",
+            ),
+            (
+                "l1_KiB",
+                lambda r: (r["cores"], r["fpu"], r["dma_bits"]) == (8, "static", 64),
+                "L1 [KiB], 8 cores, 64 bit",
+            ),
+        )
         for column, (key, kept, label) in enumerate(panels):
             axes = made.add_subplot(len(LAYERS), 3, 3 * line + column + 1)
             for color, step in enumerate(steps):

@@ -24,8 +24,17 @@ from pulpsim.event.setting import EventSetting
 
 from qlrjax import cli
 
-PARTS = ("frozen", "replay read", "forward", "normalise", "norm sums", "norm gradient",
-         "weight gradient", "input gradient", "update")  # fmt: skip
+PARTS = (
+    "frozen",
+    "replay read",
+    "forward",
+    "normalise",
+    "norm sums",
+    "norm gradient",
+    "weight gradient",
+    "input gradient",
+    "update",
+)
 
 
 def main() -> None:
@@ -36,14 +45,15 @@ def main() -> None:
     rows = [tables.summary(result, 1.0) for chip in results for result in chip]
     paths = (*tables.TIME_PATHS, *tables.ENERGY_PATHS)
     notes = [note for chip in chips for note in tables.unproven(chip, *paths)]
-    figures.save(out, "latent_layers", rows, draw(results, layers),
-                 unproven=notes)  # fmt: skip
+    figures.save(out, "latent_layers", rows, draw(results, layers), unproven=notes)
     table = memory_rows(settings[0].network, layers, chips[0])
     figures.save(out, "memory", table, draw_memory(table, layers))
     for ours, theirs in zip(*results, strict=True):
-        print(f"l = {ours.setting.latent_layer}: {ours.seconds:8.4g} s {ours.joules:8.4g} J, "
-              f"STM32L4 {theirs.seconds:8.4g} s {theirs.joules:8.4g} J, "
-              f"{theirs.seconds / ours.seconds:.1f}x faster")  # fmt: skip
+        print(
+            f"l = {ours.setting.latent_layer}: {ours.seconds:8.4g} s {ours.joules:8.4g} J, "
+            f"STM32L4 {theirs.seconds:8.4g} s {theirs.joules:8.4g} J, "
+            f"{theirs.seconds / ours.seconds:.1f}x faster"
+        )
 
 
 def draw(results: list[list[EventCost]], layers: list[int]) -> Any:
@@ -100,13 +110,20 @@ def memory_rows(network: Any, layers: list[int], chip: platform.Platform) -> lis
                 plan = memory.plan(case, chip)
                 size = {row.name: row.size_bytes for row in plan.tensors if not row.reused}
                 learned = size["trained weights"] + size["gradients"] + size["momentum"]
-                rows.append({
-                    "latent_layer": layer, "replays": replays, "bits": bits,
-                    "replay_MB": size["replays"] / 1e6, "latents_MB": size["new latents"] / 1e6,
-                    "parameters_MB": learned / 1e6, "frozen_MB": size["frozen weights"] / 1e6,
-                    "maps_MB": (size["activations"] + size["gradient maps"]) / 1e6,
-                    "memory_MB": plan.learning_bytes / 1e6, "fits": plan.fits,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "latent_layer": layer,
+                        "replays": replays,
+                        "bits": bits,
+                        "replay_MB": size["replays"] / 1e6,
+                        "latents_MB": size["new latents"] / 1e6,
+                        "parameters_MB": learned / 1e6,
+                        "frozen_MB": size["frozen weights"] / 1e6,
+                        "maps_MB": (size["activations"] + size["gradient maps"]) / 1e6,
+                        "memory_MB": plan.learning_bytes / 1e6,
+                        "fits": plan.fits,
+                    }
+                )
     return rows
 
 
@@ -114,8 +131,13 @@ def draw_memory(rows: list[dict[str, Any]], layers: list[int]) -> Any:
     """Stacked bytes against 64 MB."""
     made = figures.figure(12, 5)
     parts = ("replay_MB", "latents_MB", "parameters_MB", "maps_MB", "frozen_MB")
-    labels = ("replays", "latents of the new images", "weights, gradients, momentum",
-              "activations of a sample", "frozen weights (MRAM)")  # fmt: skip
+    labels = (
+        "replays",
+        "latents of the new images",
+        "weights, gradients, momentum",
+        "activations of a sample",
+        "frozen weights (MRAM)",
+    )
     for panel, replays in enumerate((1500, 3000)):
         axes = made.add_subplot(1, 2, panel + 1)
         for shift, bits in ((-0.27, 8), (0.0, 7), (0.27, 6)):
@@ -123,8 +145,14 @@ def draw_memory(rows: list[dict[str, Any]], layers: list[int]) -> Any:
             bottom = np.zeros(len(layers))
             for color, (part, label) in enumerate(zip(parts, labels, strict=True)):
                 values = np.array([row[part] for row in kept])
-                axes.bar(np.arange(len(layers)) + shift, values, 0.25, bottom=bottom,
-                         color=f"C{color}", label=label if bits == 8 else None)  # fmt: skip
+                axes.bar(
+                    np.arange(len(layers)) + shift,
+                    values,
+                    0.25,
+                    bottom=bottom,
+                    color=f"C{color}",
+                    label=label if bits == 8 else None,
+                )
                 bottom += values
         axes.axhline(64, color="black", ls="--", label="64 MB")
         axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])

@@ -46,12 +46,24 @@ def main() -> None:
             rates = [rate for rate in (*np.geomspace(0.01, 600, 60), 1.0, 60.0) if rate <= fastest]
             hours = [result.lifetime_hours(float(rate)) for rate in sorted(rates)]
             for rate, hour in zip(sorted(rates), hours, strict=True):
-                rows.append({"platform": chip.name, "latent_layer": layer,
-                             "events_per_hour": float(rate), "lifetime_h": hour,
-                             "event_s": result.seconds, "event_J": result.joules})  # fmt: skip
+                rows.append(
+                    {
+                        "platform": chip.name,
+                        "latent_layer": layer,
+                        "events_per_hour": float(rate),
+                        "lifetime_h": hour,
+                        "event_s": result.seconds,
+                        "event_J": result.joules,
+                    }
+                )
             if rates:
-                axes.plot(sorted(rates), hours, style, color=f"C{color}",
-                          label=f"{chip.name}, l = {layer}")  # fmt: skip
+                axes.plot(
+                    sorted(rates),
+                    hours,
+                    style,
+                    color=f"C{color}",
+                    label=f"{chip.name}, l = {layer}",
+                )
             if 60.0 in rates:
                 print(f"{chip.name}, l = {layer}: {result.lifetime_hours(60):.0f} h at 60 an hour")
     axes.plot([60], [535], "k*", markersize=12, label="published: 535 h")

@@ -26,9 +26,11 @@ def parse(
     arguments = parser.parse_args()
     settings = [
         EventSetting(
-            mobilenet_v1(), layer, statistics=arguments.statistics,
+            mobilenet_v1(),
+            layer,
+            statistics=arguments.statistics,
             samples_per_pass=arguments.samples_per_pass,
         )
         for layer in arguments.latent_layers
-    ]  # fmt: skip
+    ]
     return settings, arguments.out

@@ -15,16 +15,20 @@ import argparse
 import json
 from pathlib import Path
 
-from pulpsim.cluster import simulator
 from pulpsim.cost import contention
-from pulpsim.cost.platform import FpuMap
+from pulpsim.cost.chip import FpuMap
+from pulpsim.kernels import KERNELS
 
 from qlrjax import cli
 from qlrjax.files import write_atomic
 
 CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
-    (2, "private"), (4, "private"), (8, "private"), (8, "static"), (8, "dynamic"),
-)  # fmt: skip
+    (2, "private"),
+    (4, "private"),
+    (8, "private"),
+    (8, "static"),
+    (8, "dynamic"),
+)
 
 
 def main() -> None:
@@ -36,7 +40,8 @@ def main() -> None:
         found = contention.simulated(cores, fpu)
         rates[f"{cores} {fpu}"] = {name: round(rate, 5) for name, rate in found.items()}
         print(f"{cores} cores, {fpu}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
-    text = json.dumps({"tiles": simulator.REFERENCE_TILES, "rates": rates}, indent=1)
+    tiles = {one.name: one.reference for one in KERNELS.values() if one.reference is not None}
+    text = json.dumps({"tiles": tiles, "rates": rates}, indent=1)
     write_atomic(out, text + "\n")
 
 

@@ -39,27 +39,41 @@ def main() -> None:
     start = time.perf_counter()
     event.event_costs(settings, vega)
     single = time.perf_counter() - start
-    variants = [Variant(cores, kib * 1024, bus, fpu) for cores, kib, bus, fpu in
-                itertools.product(CORES, L1_KIB, BUS_BYTES, ("static", "private"))]  # fmt: skip
+    variants = [
+        Variant(cores, kib * 1024, bus, fpu)
+        for cores, kib, bus, fpu in itertools.product(
+            CORES, L1_KIB, BUS_BYTES, ("static", "private")
+        )
+    ]
     start = time.perf_counter()
     found = sweep(settings, vega, variants)
     swept = time.perf_counter() - start
     rows: list[dict[str, Any]] = []
     for i, setting in enumerate(settings):
         for j, chip in enumerate(variants):
-            rows.append({
-                "latent_layer": setting.latent_layer, "cores": chip.cores,
-                "l1_KiB": chip.l1_bytes // 1024, "dma_bits": 8 * chip.dma_bus_bytes,
-                "fpu": chip.fpu_map, "event_s": float(found.seconds[i, j]),
-                "event_J": float(found.joules[i, j]),
-                "mac_per_cycle": float(found.macs_per_cycle[i, j]),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "latent_layer": setting.latent_layer,
+                    "cores": chip.cores,
+                    "l1_KiB": chip.l1_bytes // 1024,
+                    "dma_bits": 8 * chip.dma_bus_bytes,
+                    "fpu": chip.fpu_map,
+                    "event_s": float(found.seconds[i, j]),
+                    "event_J": float(found.joules[i, j]),
+                    "mac_per_cycle": float(found.macs_per_cycle[i, j]),
+                }
+            )
     made = figures.figure(8, 5)
     axes = made.add_subplot()
     for color, cores in enumerate(CORES):
         mine = [row for row in rows if row["cores"] == cores and row["latent_layer"] == 23]
-        axes.plot([row["event_s"] for row in mine], [row["event_J"] for row in mine], "o",
-                  color=f"C{color}", label=f"{cores} cores")  # fmt: skip
+        axes.plot(
+            [row["event_s"] for row in mine],
+            [row["event_J"] for row in mine],
+            "o",
+            color=f"C{color}",
+            label=f"{cores} cores",
+        )
     axes.set_xlabel("seconds an event, l = 23 (simulated)")
     axes.set_ylabel("joules an event (simulated)")
     axes.legend()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulpsim.cluster import arbitration, simulator
-from pulpsim.cluster.requests import stream
+from pulpsim.cluster.requests import requests
 from pulpsim.cluster.simulator import Job, KernelCounts, run_kernel, run_kernels
+from pulpsim.kernels import KERNELS
 
 TABLE = Path(__file__).parents[1] / "data" / "hw" / "cycles.csv"
 EXACT = ("instr", "ld_stall", "taken_branches", "jumps", "macs")
@@ -86,9 +87,9 @@ def test_a_run_repeats_exactly_and_phases_matter_little(fpu):
 def test_no_faster_than_the_core_alone_and_the_units_allow():
     job = Job("d1_col", "C16_10x10", 8, "static")
     one = run_kernels([job], 0)[0]
-    streams = [stream(job.kernel, job.shape, core, 8) for core in range(8)]
-    floating = sum(int((each.kinds == arbitration.FPU).sum()) for each in streams)
-    assert one.cycles >= max(each.alone.cycles for each in streams)
+    lists = [requests(job.kernel, job.shape, core, 8) for core in range(8)]
+    floating = sum(int((each.kinds == arbitration.FPU).sum()) for each in lists)
+    assert one.cycles >= max(each.alone.cycles for each in lists)
     assert one.cycles >= floating / 4
     private = run_kernels([Job("d1_col", "C16_10x10", 8, "private")], 0)[0]
     assert private.fpu_stall == 0
@@ -132,10 +133,13 @@ def _plain_arbiter(counter: int, asking: list[int]) -> int:
         upper = bool(counter >> height & 1)
         pairs = zip(winners[::2], winners[1::2], strict=True)
         winners = [
-            (high if upper else low) if low is not None and high is not None
-            else low if high is None else high
+            (high if upper else low)
+            if low is not None and high is not None
+            else low
+            if high is None
+            else high
             for low, high in pairs
-        ]  # fmt: skip
+        ]
         height += 1
     assert winners[0] is not None
     return winners[0]
@@ -152,7 +156,9 @@ def test_a_bank_grants_whom_the_tree_grants(counter, asking):
     assert int(stepped[4]) == counter
 
 
-def test_rates_cover_every_kernel_that_a_layer_needs():
-    assert set(simulator.REFERENCE_TILES) >= {"p1_2x4", "d1_col", "i1_4x2", "e6b_bnbwd"}
-    for name, shape in simulator.REFERENCE_TILES.items():
-        assert stream(name, shape, 0, 8).alone.instr > 0
+def test_reference_tiles_cover_every_kernel_that_several_cores_compute():
+    for kernel in KERNELS.values():
+        if kernel.form is not None and kernel.work.cores > 1:
+            assert kernel.reference is not None, kernel.name
+        if kernel.reference is not None:
+            assert requests(kernel, kernel.reference, 0, 8).alone.instr > 0

@@ -3,28 +3,33 @@
 import csv
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pulpsim.cluster import simulator
-from pulpsim.cluster.requests import stream
+from pulpsim.cluster.requests import requests
 from pulpsim.cost import contention, platform
-from pulpsim.kernels import counts
+from pulpsim.kernels import KERNELS, find
 
 ROWS = Path(__file__).parents[1] / "data" / "hw" / "cycles.csv"
 VEGA = platform.load("vega")
 
 
 TABLED = ("p1_2x4", "e4_bn", "i2_dw")
-USED = (("p1_2x4", "16x96x12"), ("p3_2x4", "16x96x12"), ("p2a_2x4", "16x64x24"),
-        ("d1_col", "C32_10x10"), ("d2a_wgrad", "C32_10x10"), ("i1_4x2", "48x64x32"))  # fmt: skip
+USED = (
+    ("p1_2x4", "16x96x12"),
+    ("p3_2x4", "16x96x12"),
+    ("p2a_2x4", "16x64x24"),
+    ("d1_col", "C32_10x10"),
+    ("d2a_wgrad", "C32_10x10"),
+    ("i1_4x2", "48x64x32"),
+)
 CODE = """
 import dataclasses, json, sys
 from pulpsim.cluster import simulator
-jobs = [simulator.Job(name, shape or simulator.REFERENCE_TILES[name], 8, "static")
+from pulpsim.kernels import find
+jobs = [simulator.Job(name, shape or find(name).reference, 8, "static")
         for name, shape in json.loads(sys.argv[1])]
 print(json.dumps([dataclasses.asdict(row) for row in simulator.run_kernels(jobs)]))
 """
@@ -36,62 +41,65 @@ def simulated():
     jobs = [(name, None) for name in TABLED] + list(USED)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     found = subprocess.run(
-        [sys.executable, "-c", CODE, json.dumps(jobs)], capture_output=True, text=True,
-        check=True, env=environment,
-    ).stdout  # fmt: skip
+        [sys.executable, "-c", CODE, json.dumps(jobs)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout
     return json.loads(found)
-
-
-def arguments(name, shape):
-    """(items, dims) of a shape as the RTL table writes it."""
-    sizes = [int(size) for size in re.findall(r"\d+", shape)]
-    if name in ("p1_2x4", "p2_2x4", "p2a_2x4", "p3_2x4", "p4_4x4"):
-        return sizes[0], (sizes[1], sizes[2])
-    if name == "i1_4x2":
-        return sizes[2], (sizes[1], sizes[0])
-    if name == "i3_conv":
-        return (sizes[1] - 1) // 2, (sizes[0], (sizes[2] - 1) // 2)
-    if name == "l2_igrad":
-        return sizes[1], (sizes[0],)
-    return sizes[0], tuple(sizes[1:3]) if len(counts.KERNELS[name].dims) == 2 else tuple(sizes[1:2])
 
 
 def rtl_rows():
     with ROWS.open(newline="", encoding="utf-8") as file:
         return [
-            row for row in csv.DictReader(file)
-            if row["kernel"] in counts.KERNELS and "@" not in row["shape"]
+            row
+            for row in csv.DictReader(file)
+            if find(row["kernel"]).form is not None
+            and "@" not in row["shape"]
             and "lat1" not in row["fpu"]
-        ]  # fmt: skip
+        ]
 
 
 def test_closed_forms_equal_every_rtl_row():
     checked = 0
     for row in rtl_rows():
         name, cores = row["kernel"], int(row["cores"])
-        items, dims = arguments(name, row["shape"])
-        assert counts.tile_instructions(name, items, dims, cores) == int(row["instr"]), row
+        kernel = find(name)
+        items, dims = kernel.arguments_of(row["shape"])
+        spent = kernel.tile_spent(items, dims, cores)
+        assert spent.instr == int(row["instr"]), row
         stalls = int(row["fpu_stall"]) + int(row["tcdm_conflicts"])
         alone = int(row["cycles"]) - stalls
         # Two cycles at most are no counter's: see the accounting identity of the RTL table.
-        assert abs(counts.tile_cycles(name, items, dims, cores) - alone) <= 2, row
-        assert counts.tile_work(name, items, dims) == int(row["macs"]) or name == "e8_smx", row
+        assert abs(spent.cycles - alone) <= 2, row
+        assert kernel.work.amount(items, *dims) == int(row["macs"]), row
         checked += 1
     assert checked > 400
 
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("p1_2x4", "13x28x12"), ("p3_2x4", "7x9x20"), ("p2a_2x4", "1x5x4"), ("d1_col", "C5_7x9"),
-     ("d2a_wgrad", "C3_8x11"), ("l1_fwd", "11x30"), ("l3a_wgrad", "3x18"), ("e1_sgd", "n66"),
-     ("e6b_bnbwd", "C9_HW20"), ("i1_4x2", "12x16x5")],
-)  # fmt: skip
+    [
+        ("p1_2x4", "13x28x12"),
+        ("p3_2x4", "7x9x20"),
+        ("p2a_2x4", "1x5x4"),
+        ("d1_col", "C5_7x9"),
+        ("d2a_wgrad", "C3_8x11"),
+        ("l1_fwd", "11x30"),
+        ("l3a_wgrad", "3x18"),
+        ("e1_sgd", "n66"),
+        ("e6b_bnbwd", "C9_HW20"),
+        ("i1_4x2", "12x16x5"),
+    ],
+)
 def test_closed_forms_equal_the_issued_programs(name, shape):
-    items, dims = arguments(name, shape)
+    items, dims = find(name).arguments_of(shape)
     for cores in (1, 2):
-        alone = stream(name, shape, 0, cores).alone
-        assert counts.tile_instructions(name, items, dims, cores) == alone.instr
-        assert counts.tile_cycles(name, items, dims, cores) == alone.cycles
+        alone = requests(name, shape, 0, cores).alone
+        spent = find(name).tile_spent(items, dims, cores)
+        assert spent.instr == alone.instr
+        assert spent.cycles == alone.cycles
 
 
 @pytest.mark.slow
@@ -100,19 +108,20 @@ def test_the_shipped_stalls_are_those_of_the_simulator(simulated):
     for name, row in zip(TABLED, simulated, strict=False):
         rate = (row["fpu_stall"] + row["tcdm_conflicts"]) / row["instr"]
         assert table["rates"]["8 static"][name] == pytest.approx(rate, abs=1e-5)
-    assert table["tiles"] == simulator.REFERENCE_TILES
+    references = {one.name: one.reference for one in KERNELS.values() if one.reference}
+    assert table["tiles"] == references
 
 
 @pytest.mark.slow
 def test_tiles_that_the_network_uses_cost_what_the_simulator_says(simulated):
     around = VEGA.cluster.offload_cycles + VEGA.cluster.barrier_cycles
     for (name, shape), row in zip(USED, simulated[len(TABLED) :], strict=True):
-        ours = contention.kernel_cycles(VEGA, name, *arguments(name, shape)) - around
+        ours = contention.kernel_cycles(VEGA, name, *find(name).arguments_of(shape)) - around
         assert ours == pytest.approx(row["cycles"], rel=0.06), (name, shape)
 
 
 def test_unmeasured_designs_are_marked():
-    unmeasured = {name for name, kernel in counts.KERNELS.items() if not kernel.measured}
+    unmeasured = {kernel.name for kernel in KERNELS.values() if kernel.form and not kernel.measured}
     assert unmeasured == {"i2s_dw", "i4_pool", "c0_im2col"}  # designs with programs of their own
 
 

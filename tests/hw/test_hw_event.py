@@ -53,8 +53,12 @@ def test_the_protocol_of_the_paper():
 
 
 # ar1-pytorch's network: elements of a latent, bytes of 1500 and 3000 replays of 8 and 7 bits.
-LATENTS = {20: (32768, 49_152_000, 43_008_000), 24: (8192, 12_288_000, 10_752_000),
-           26: (16384, 24_576_000, 21_504_000), 27: (1024, 1_536_000, 1_344_000)}  # fmt: skip
+LATENTS = {
+    20: (32768, 49_152_000, 43_008_000),
+    24: (8192, 12_288_000, 10_752_000),
+    26: (16384, 24_576_000, 21_504_000),
+    27: (1024, 1_536_000, 1_344_000),
+}
 
 
 @pytest.mark.parametrize(("layer", "expected"), LATENTS.items())
@@ -133,8 +137,8 @@ def test_minibatch_statistics_need_all_samples_at_once():
 
 
 def test_a_summary_for_a_finished_session():
-    summary = event.event_cost_summary(24, 1500, 8, 300, 4, 0.25, 64)
-    direct = event.event_cost(EventSetting(mobilenet_v1(0.25, 64), 24), VEGA)
+    case = EventSetting(mobilenet_v1(0.25, 64), 24)
+    summary, direct = event.event_cost_summary(case), event.event_cost(case, VEGA)
     assert summary.seconds == direct.seconds
     assert summary.joules == direct.joules
     assert summary.memory_bytes == direct.memory.learning_bytes
@@ -160,9 +164,14 @@ def test_odd_and_non_square_images():
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("bits", 9, "9 bits"), ("images", 0, "images"), ("replays", -1, "replays"),
-     ("latent_layer", 28, "latent layer 28"), ("epochs", 0, "epochs")],
-)  # fmt: skip
+    [
+        ("bits", 9, "9 bits"),
+        ("images", 0, "images"),
+        ("replays", -1, "replays"),
+        ("latent_layer", 28, "latent layer 28"),
+        ("epochs", 0, "epochs"),
+    ],
+)
 def test_impossible_events_are_refused(name, value, said):
     arguments = {"latent_layer": 20, name: value}
     with pytest.raises(ValueError, match=said):
@@ -170,8 +179,9 @@ def test_impossible_events_are_refused(name, value, said):
 
 
 def test_battery_hours():
-    chip = VEGA.replace(**{"battery.charge_mah": 1000.0, "battery.volts": 2.0,
-                           "power.sleep_watts": 0.001})  # fmt: skip
+    chip = VEGA.replace(
+        **{"battery.charge_mah": 1000.0, "battery.volts": 2.0, "power.sleep_watts": 0.001}
+    )
     assert chip.battery.joules == 7200.0
     # An hour: 2 J of work for 36 s, and 3564 s asleep.
     assert lifetime_hours(36.0, 2.0, 1, chip) == pytest.approx(7200 / (2 + 3.564))
@@ -242,8 +252,9 @@ def test_cli_layer(capsys):
 
 
 def test_cli_compare(capsys):
-    code, out, _ = command(capsys, "compare", "vega", "stm32l4", *SMALL[:4],
-                           "--latent-layers", "26", "27", "--csv")  # fmt: skip
+    code, out, _ = command(
+        capsys, "compare", "vega", "stm32l4", *SMALL[:4], "--latent-layers", "26", "27", "--csv"
+    )
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["latent_layer"] for row in rows] == ["26", "27", "mean"]
@@ -252,15 +263,17 @@ def test_cli_compare(capsys):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("event", "--platform", "gap8"), "gap8"),
-     (("event", "--latent-layer", "28"), "latent layer 28"),
-     (("event", "--json", "--csv"), "exclude"),
-     (("event", "--bits", "9"), "9 bits"),
-     (("event", "--cores", "0"), "cluster.cores"),
-     (("event", "--l1-kib", "12"), "cluster.l1"),
-     (("layer", "28"), "layer"),
-     (("compare", "vega"), "two platforms")],
-)  # fmt: skip
+    [
+        (("event", "--platform", "gap8"), "gap8"),
+        (("event", "--latent-layer", "28"), "latent layer 28"),
+        (("event", "--json", "--csv"), "exclude"),
+        (("event", "--bits", "9"), "9 bits"),
+        (("event", "--cores", "0"), "cluster.cores"),
+        (("event", "--l1-kib", "12"), "cluster.l1"),
+        (("layer", "28"), "layer"),
+        (("compare", "vega"), "two platforms"),
+    ],
+)
 def test_cli_bad_input_is_one_sentence_and_code_2(capsys, words, said):
     code, out, err = command(capsys, *words)
     assert code == 2

@@ -1,4 +1,4 @@
-"""Values and streams of the kernels, against the programs carried out by the cores' arithmetic."""
+"""Values and requests of the kernels, against the programs carried out by the cores' arithmetic."""
 
 import itertools
 import re
@@ -7,13 +7,16 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pulpsim import kernels
 from pulpsim.cluster import l1
-from pulpsim.cluster.assembler import assemble, programs
-from pulpsim.cluster.interpreter import Memory, run
-from pulpsim.cluster.requests import stream
-from pulpsim.kernels import counts, integer, products
-from pulpsim.kernels import shape as shapes
+from pulpsim.cluster.assembler import assemble, program
+from pulpsim.cluster.interpreter import interpret
+from pulpsim.cluster.requests import requests
+from pulpsim.kernels import KERNELS, find
+from pulpsim.kernels.record import largest_share
+from pulpsim.kernels.shape import Tile
+from support.values import integer, products
+from support.values.by_name import VALUES
+from support.values.tile_values import values
 
 # Small tiles with odd shares on 8 cores, left-over rows, non-square planes.
 SHAPES = {
@@ -76,60 +79,60 @@ def _random(rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> np
     return rng.integers(low, high, shape).astype(dtype)
 
 
-def _inputs(name: str, tile: l1.Tile) -> dict[int, np.ndarray]:
+def _inputs(name: str, tile: Tile) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     found = {
-        one.word: _random(rng, one.dtype, one.shape(tile)) for one in kernels.KERNELS[name].inputs
+        one.name: _random(rng, one.dtype, one.shape(tile.sizes)) for one in VALUES[name].inputs
     }
     if name == "d3s_igrad":  # the caller's halo
-        found[0][:, -1], found[0][:, :, -1] = 0, 0
+        found["dy"][:, -1], found["dy"][:, :, -1] = 0, 0
     if name == "e3_bwd":
-        found[1] %= 2
+        found["mask"] %= 2
     if name in ("i2_dw", "i2s_dw"):
-        found[1][:, 3::4] = 0
+        found["w"][:, 3::4] = 0
     if name == "i3_conv":
-        found[0][:, 27] = 0
+        found["w"][:, 27] = 0
     return found
 
 
 def _carried_out(
-    name: str, tile: l1.Tile, inputs: dict[int, np.ndarray], cores: int
-) -> dict[int, np.ndarray]:
+    name: str, tile: Tile, inputs: dict[str, np.ndarray], cores: int
+) -> dict[str, np.ndarray]:
     """Outputs of the programs, instruction by instruction."""
     placement = l1.place(tile, cores)
-    memory: Memory = l1.memory(tile, placement, cores)
-    for word, array in inputs.items():
-        memory.write(placement.buffers[word], array)
+    memory = l1.memory(tile, placement, cores)
+    for argument, array in inputs.items():
+        memory.write(placement.buffers[argument], array)
     for core in range(cores):
-        argument, stack = placement.arguments[core], placement.stacks[core]
-        run(programs()[name], memory, argument, stack, values=True)
+        block, stack = placement.arguments[core], placement.stacks[core]
+        interpret(program(find(name)), memory, block, stack, values=True)
     found = {}
-    for one in kernels.KERNELS[name].outputs:
-        like = np.zeros(one.shape(tile), one.dtype)
-        found[one.word] = memory.read(placement.buffers[one.word], like)
+    for one in VALUES[name].outputs:
+        like = np.zeros(one.shape(tile.sizes), one.dtype)
+        found[one.name] = memory.read(placement.buffers[one.name], like)
     return found
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_values_are_what_the_program_computes(name, shape):
-    tile = shapes.tile(name, shape)
+    tile = find(name).tile(shape)
     cores = min(8, tile.cores)
     inputs = _inputs(name, tile)
     if name == "i3_conv":
         rng = np.random.default_rng(5)
         image = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
-        inputs[1] = np.asarray(integer.input_rows(jnp.asarray(image)))
-        expected = _carried_out(name, tile, {**inputs, 1: image}, cores)
+        inputs["x"] = np.asarray(integer.input_rows(jnp.asarray(image)))
+        expected = _carried_out(name, tile, {**inputs, "x": image}, cores)
     elif name == "c0_im2col":
         rng = np.random.default_rng(6)
-        rows = rng.normal(size=(3, tile.scalars[3] // 3, 3)).astype(np.float32)
-        inputs[0] = np.asarray(products.input_patches(jnp.asarray(rows)))
-        expected = _carried_out(name, tile, {0: rows}, cores)
+        rows = rng.normal(size=(3, tile.scalars["row"] // 3, 3)).astype(np.float32)
+        inputs["x"] = np.asarray(products.input_patches(jnp.asarray(rows)))
+        expected = _carried_out(name, tile, {"x": rows}, cores)
     else:
         expected = _carried_out(name, tile, inputs, cores)
-    found = kernels.values(kernels.KERNELS[name], tile, inputs, cores)
-    for word, array in expected.items():
-        value = np.asarray(found[word])
+    found = values(VALUES[name], tile, inputs, cores)
+    for argument, array in expected.items():
+        value = np.asarray(found[argument])
         assert value.dtype == array.dtype
         if value.dtype == np.float32:
             np.testing.assert_allclose(value, array, rtol=2e-5, atol=2e-5)
@@ -138,34 +141,41 @@ def test_values_are_what_the_program_computes(name, shape):
 
 
 def test_values_do_not_depend_on_the_number_of_cores():
-    tile = shapes.tile("p1_2x4", "20x5x8")
+    tile = find("p1_2x4").tile("20x5x8")
     inputs = _inputs("p1_2x4", tile)
-    plain = inputs[0].astype(np.float64) @ inputs[1].astype(np.float64)
+    plain = inputs["a"].astype(np.float64) @ inputs["b"].astype(np.float64)
     for cores in range(1, 10):
-        found = kernels.values(kernels.KERNELS["p1_2x4"], tile, inputs, cores)
-        np.testing.assert_allclose(np.asarray(found[2]), plain, rtol=1e-5, atol=1e-5)
+        found = values(VALUES["p1_2x4"], tile, inputs, cores)
+        np.testing.assert_allclose(np.asarray(found["c"]), plain, rtol=1e-5, atol=1e-5)
 
 
 def test_integers_are_those_of_numpy():
-    tile = shapes.tile("i1_4x2", "12x8x15")
+    tile = find("i1_4x2").tile("12x8x15")
     inputs = _inputs("i1_4x2", tile)
-    acc = inputs[1].astype(np.int64) @ inputs[0].astype(np.int64).T
-    plain = np.clip((acc * inputs[8] + inputs[9]) >> tile.scalars[10], 0, 255)
-    found = kernels.values(kernels.KERNELS["i1_4x2"], tile, inputs, 8)
-    np.testing.assert_array_equal(np.asarray(found[2]), plain)
+    acc = inputs["x"].astype(np.int64) @ inputs["w"].astype(np.int64).T
+    plain = np.clip((acc * inputs["kappa"] + inputs["lam"]) >> tile.scalars["shift"], 0, 255)
+    found = values(VALUES["i1_4x2"], tile, inputs, 8)
+    np.testing.assert_array_equal(np.asarray(found["y"]), plain)
 
 
 def test_values_name_a_wrong_input():
-    tile = shapes.tile("l1_fwd", "8x4")
+    tile = find("l1_fwd").tile("8x4")
     weights = np.zeros((8, 4), np.float32)
-    with pytest.raises(ValueError, match=r"word 1 of l1_fwd must be float32\[4\], not nothing"):
-        kernels.values(kernels.KERNELS["l1_fwd"], tile, {0: weights}, 8)
+    with pytest.raises(ValueError, match=r"argument x of l1_fwd must be float32\[4\], not nothing"):
+        values(VALUES["l1_fwd"], tile, {"w": weights}, 8)
 
 
-def test_every_program_has_values_and_shapes():
-    assert set(shapes.SHAPES) == set(programs())
-    assert set(kernels.KERNELS) == set(programs()) - {"k_empty", "r_dma", "r_fork"}
-    assert set(SHAPES) == set(kernels.KERNELS)
+def test_every_kernel_that_computes_has_values_and_is_tried():
+    assert set(VALUES) == set(KERNELS) - {"k_empty", "r_dma", "r_fork"}
+    assert set(SHAPES) == set(VALUES)
+
+
+def test_every_program_of_the_package_belongs_to_a_record():
+    for path in {kernel.program for kernel in KERNELS.values()}:
+        mine = {kernel.name for kernel in KERNELS.values() if kernel.program == path}
+        frame = (path.parent / "frame.s").read_text()
+        text = path.read_text().replace('.include "frame.s"', frame)
+        assert set(assemble(text)) == mine
 
 
 @pytest.mark.parametrize("cores", [1, 3, 8, 9])
@@ -177,12 +187,12 @@ def test_shares_cover_every_item_once(cores):
         assert all(first[1] == second[0] for first, second in itertools.pairwise(ends))
 
 
-def test_streams_stay_inside_their_buffers():
+def test_requests_stay_inside_their_buffers():
     for name, shape in CASES:
-        tile = shapes.tile(name, shape)
+        tile = find(name).tile(shape)
         cores = min(8, tile.cores)
         for core in range(cores):
-            one = stream(name, shape, core, cores)
+            one = requests(name, shape, core, cores)
             used = one.addresses[one.addresses >= 0]
             assert used.min() >= l1.L1_BASE
             assert used.max() < l1.L1_BASE + l1.L1_BYTES
@@ -206,11 +216,13 @@ def test_streams_stay_inside_their_buffers():
     ],
 )
 def test_closed_forms_are_those_of_the_program(name, shape, items, dims):
-    alone = stream(name, shape, 0, 8).alone
-    share = counts.share(items, 8, counts.KERNELS[name].granularity)
-    closed = counts.KERNELS[name].spent(share, *dims)
+    alone = requests(name, shape, 0, 8).alone
+    kernel = find(name)
+    assert kernel.arguments_of(shape) == (items, dims)
+    share = largest_share(items, 8, kernel.work.granularity)
+    closed = kernel.closed_form.spent(share, *dims)
     assert (closed.instr, closed.taken) == (alone.instr, alone.taken_branches)
-    assert counts.tile_cycles(name, items, dims, 8) == alone.cycles
+    assert kernel.tile_spent(items, dims, 8).cycles == alone.cycles
 
 
 @pytest.mark.parametrize(
@@ -232,12 +244,12 @@ def test_closed_forms_are_those_of_the_program(name, shape, items, dims):
 )
 def test_shapes_that_cannot_run_are_refused(name, shape, message):
     with pytest.raises(ValueError, match=message):
-        shapes.tile(name, shape)
+        find(name).tile(shape)
 
 
 def test_tiles_beyond_l1_are_refused():
     with pytest.raises(ValueError, match=r"the tile takes \d+ bytes but L1 has"):
-        stream("p1_2x4", "256x256x256", 0, 8)
+        requests("p1_2x4", "256x256x256", 0, 8)
 
 
 def test_the_assembler_names_a_line_that_it_cannot_read():
@@ -251,10 +263,11 @@ def test_the_programs_are_those_that_were_measured(shared):
         (shared / "reference" / name).read_text() for name in ("kernels.S", "extra_kernels.S")
     )
     measured = assemble(_as_our_notation(text))
-    for name, program in programs().items():
+    for name, kernel in KERNELS.items():
         if name in measured:
-            assert program == measured[name], name
-    assert set(programs()) - set(measured) == UNMEASURED | {"r_dma", "r_fork"}
+            assert program(kernel) == measured[name], name
+    assert set(KERNELS) - set(measured) == UNMEASURED | {"r_dma", "r_fork"}
+    assert {name for name in KERNELS if not find(name).measured} == UNMEASURED | {"r_dma", "r_fork"}
 
 
 def _as_our_notation(text: str) -> str:
@@ -271,7 +284,7 @@ def _as_our_notation(text: str) -> str:
 
 def test_controllers_write_every_command():
     for name, registers in (("r_dma", 3), ("r_fork", 4)):
-        short, long = (stream(name, f"n{count}", 0, 1).alone for count in (1, 5))
+        short, long = (requests(name, f"n{count}", 0, 1).alone for count in (1, 5))
         per_command = (long.instr - short.instr) / 4
         assert per_command == 3 + registers + 2 + 2 * (name == "r_dma")
         assert long.taken_branches - short.taken_branches == 4

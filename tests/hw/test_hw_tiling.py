@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pulpsim.cost import platform
 from pulpsim.cost.machine import machine
 from pulpsim.cost.planes import Call, Flat, Linear, Operand, Planes
-from pulpsim.cost.products import Matmul
+from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import DoesNotFit, choose, sizes, split
 
 SMALL_L1 = 16 * 1024
@@ -89,10 +89,10 @@ def walk_matmul(work, chip, tile_n, tile_k, tile_m, order):
 
 
 MATMULS = (
-    Matmul("p1_2x4", 24, 40, 16),
-    Matmul("p3_2x4", 36, 20, 12, a_rows="k"),
-    Matmul("p2a_2x4", 20, 32, 28, b_rows="m", accumulate=True),
-    Matmul("i1_4x2", 40, 48, 30, 1.0, 1.0, 1.0, b_rows="m", c_rows="m"),
+    Product("p1_2x4", 24, 40, 16),
+    Product("p3_2x4", 36, 20, 12, a_rows="k"),
+    Product("p2a_2x4", 20, 32, 28, b_rows="m", accumulate=True),
+    Product("i1_4x2", 40, 48, 30, 1.0, 1.0, 1.0, b_rows="m", c_rows="m"),
 )
 
 
@@ -203,7 +203,7 @@ def test_flat_passes_move_every_byte_once():
 
 
 def test_outside_operands_are_staged_or_fetched_again():
-    work = Matmul("p1_2x4", 64, 256, 64, a_place="external", b_place="external")
+    work = Product("p1_2x4", 64, 256, 64, a_place="external", b_place="external")
     tile = tuple(np.array([value]) for value in (16.0, 256.0, 4.0, 0.0))
     roomy = work.cost(machine(SMALL, l2_bytes=10.0**6), *tile)
     tight = work.cost(machine(SMALL, l2_bytes=0.0), *tile)
@@ -239,7 +239,7 @@ def test_a_split_covers_everything_once(total, tile):
 
 
 def test_slack_prefers_the_tile_that_moves_less():
-    work = Matmul("p1_2x4", 512, 512, 64, a_place="external", b_place="external")
+    work = Product("p1_2x4", 512, 512, 64, a_place="external", b_place="external")
     chip = machine(platform.load("vega"), l2_bytes=0.0)
     cost = work.cost(chip, *work.candidates(1.2))
     fast, lean = cost.at(choose(cost, chip, "x")), cost.at(choose(cost, chip, "x", 0.05))

@@ -49,7 +49,7 @@ def test_pointwise_forward_and_gradients():
     ):
         tile, _ = SEARCH(work)
         cut(tile, work.n, work.k, work.m)
-        close(hw_tiled.matmul(work, tile, a, b, CORES), expected)
+        close(hw_tiled.product(work, tile, a, b, CORES), expected)
 
 
 def taps(x, w, stride):
@@ -111,15 +111,19 @@ def test_first_convolution_in_fp32():
     image = jnp.pad(normal(9, 128, 128, 3), ((0, 1), (0, 1), (0, 0)))
     w = normal(10, 3, 3, 3, 32)
     plain = jax.lax.conv_general_dilated(
-        image[None], w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        image[None],
+        w,
+        (2, 2),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision="highest",
-    )[0]  # fmt: skip
+    )[0]
     views = [image[i : 126 + i + 1 : 2, j : 126 + j + 1 : 2] for i in range(3) for j in range(3)]
     columns = jnp.concatenate(views, axis=-1).reshape(-1, 27).T
     work = layers.forward(row, 1, "running", PLACES, padded=True)
     tile, _ = SEARCH(work)
     cut(tile, work.n, work.k, work.m)
-    ours = hw_tiled.matmul(work, tile, w.reshape(27, 32).T, columns, CORES)
+    ours = hw_tiled.product(work, tile, w.reshape(27, 32).T, columns, CORES)
     close(ours.T.reshape(64, 64, 32), plain)
 
 

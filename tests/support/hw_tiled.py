@@ -13,19 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8, Int32, UInt8
-from pulpsim.cost.products import Matmul
-from pulpsim.kernels import counts
+from pulpsim.cost.products import Product
+from pulpsim.kernels.record import largest_share
 
 from qlrjax.integer import fixedpoint
 
-Tile = tuple[int, ...]
+TileSizes = tuple[int, ...]
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def over_cores(
-    kernel: Callable[..., Array], split: tuple[Any, ...], shared: tuple[Any, ...], cores: int,
+    kernel: Callable[..., Array],
+    split: tuple[Any, ...],
+    shared: tuple[Any, ...],
+    cores: int,
     granularity: int = 1,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Runs a kernel on every core's share of a tile.
 
     Args:
@@ -36,7 +39,7 @@ def over_cores(
         granularity: A share is a multiple of this.
     """
     items = split[0].shape[0]
-    size = int(counts.share(items, cores, granularity))
+    size = int(largest_share(items, cores, granularity))
 
     def chunks(array: Any) -> np.ndarray:
         array = np.asarray(array)
@@ -53,30 +56,37 @@ def _on_all(kernel: Callable[..., Array], split: tuple[Array, ...], shared: Any)
     return jax.vmap(kernel, in_axes=axes)(*split, *shared)
 
 
-def matmul(
-    work: Matmul, tile: Tile, a: Float[Array, "n k"], b: Float[Array, "k m"], cores: int
+def product(
+    work: Product, tile: TileSizes, a: Float[Array, "n k"], b: Float[Array, "k m"], cores: int
 ) -> Float[Array, "n m"]:
     """C = A B of an FP32 pass, on tiles (n, k, m, order)."""
     nt, kt, mt, order = tile
     a, b = _plain(a, b)
     out = np.zeros((work.n, work.m), np.float32)
 
-    def product(rows: Array, columns: Array) -> Array:
+    def dot(rows: Array, columns: Array) -> Array:
         return jnp.dot(rows, columns, precision=HIGHEST)
 
     for i, j in walk(work.n, nt, work.m, mt, order):
         total = np.zeros((min(nt, work.n - i), min(mt, work.m - j)), np.float32)
         for k in range(0, work.k, kt):
             part = b[k : k + kt, j : j + mt]
-            total = total + over_cores(product, (a[i : i + nt, k : k + kt],), (part,), cores)
+            total = total + over_cores(dot, (a[i : i + nt, k : k + kt],), (part,), cores)
         out[i : i + nt, j : j + mt] = total
     return jnp.asarray(out)
 
 
 def integer_pointwise(
-    work: Matmul, tile: Tile, weight: Int8[Array, "n k"], x: UInt8[Array, "m k"],
-    kappa: Int32[Array, " n"], lam: Int32[Array, " n"], shift: int, bits: int, cores: int,
-) -> UInt8[Array, "m n"]:  # fmt: skip
+    work: Product,
+    tile: TileSizes,
+    weight: Int8[Array, "n k"],
+    x: UInt8[Array, "m k"],
+    kappa: Int32[Array, " n"],
+    lam: Int32[Array, " n"],
+    shift: int,
+    bits: int,
+    cores: int,
+) -> UInt8[Array, "m n"]:
     """Requantized W X of an integer pointwise layer; pixels are split over the cores."""
     nt, _, mt, order = tile
     weight, x, kappa, lam = _plain(weight, x, kappa, lam)
@@ -84,9 +94,11 @@ def integer_pointwise(
 
     def kernel(pixels: Array, rows: Array, scale: Array, offset: Array) -> Array:
         acc = jax.lax.dot_general(
-            pixels.astype(jnp.int32), rows.astype(jnp.int32), (((1,), (1,)), ((), ())),
+            pixels.astype(jnp.int32),
+            rows.astype(jnp.int32),
+            (((1,), (1,)), ((), ())),
             preferred_element_type=jnp.int32,
-        )  # fmt: skip
+        )
         return fixedpoint.requantize(acc, scale[None], offset[None], shift, bits)
 
     for i, j in walk(work.n, nt, work.m, mt, order):
@@ -97,9 +109,15 @@ def integer_pointwise(
 
 
 def integer_conv(
-    tile: Tile, x: UInt8[Array, "hin win c"], weight: Int8[Array, "n taps"],
-    kappa: Int32[Array, " n"], lam: Int32[Array, " n"], shift: int, bits: int, cores: int,
-) -> UInt8[Array, "h w n"]:  # fmt: skip
+    tile: TileSizes,
+    x: UInt8[Array, "hin win c"],
+    weight: Int8[Array, "n taps"],
+    kappa: Int32[Array, " n"],
+    lam: Int32[Array, " n"],
+    shift: int,
+    bits: int,
+    cores: int,
+) -> UInt8[Array, "h w n"]:
     """First 3x3 convolution, stride 2, padded HWC input; output rows are split over the cores."""
     rows, columns = (x.shape[0] - 3) // 2 + 1, (x.shape[1] - 3) // 2 + 1
     (x,) = _plain(x)
@@ -107,26 +125,33 @@ def integer_conv(
 
     def kernel(patches: Array, w: Array, scale: Array, offset: Array) -> Array:
         acc = jax.lax.dot_general(
-            patches.astype(jnp.int32), w.astype(jnp.int32), (((2,), (1,)), ((), ())),
+            patches.astype(jnp.int32),
+            w.astype(jnp.int32),
+            (((2,), (1,)), ((), ())),
             preferred_element_type=jnp.int32,
-        )  # fmt: skip
+        )
         return fixedpoint.requantize(acc, scale[None, None], offset[None, None], shift, bits)
 
     for top in range(0, rows, tile[1]):
         high = min(tile[1], rows - top)
         views = [
             x[2 * top + i : 2 * (top + high - 1) + i + 1 : 2, j : 2 * columns - 1 + j : 2]
-            for i in range(3) for j in range(3)
-        ]  # fmt: skip
+            for i in range(3)
+            for j in range(3)
+        ]
         patches = np.concatenate(views, axis=-1)
         out.append(over_cores(kernel, (patches,), (weight, kappa, lam), cores))
     return jnp.asarray(np.concatenate(out))
 
 
 def depthwise(
-    tile: Tile, x: Array, weight: Array, stride: int, cores: int,
+    tile: TileSizes,
+    x: Array,
+    weight: Array,
+    stride: int,
+    cores: int,
     after: Callable[[Array, Array], Array] | None = None,
-) -> Array:  # fmt: skip
+) -> Array:
     """3x3 depthwise forward on tiles (channels, output rows); also its stride-1 input gradient.
 
     Args:
@@ -161,7 +186,11 @@ def depthwise(
 
 
 def depthwise_weight_gradient(
-    tile: Tile, x: Float[Array, "c hin win"], dy: Float[Array, "c h w"], stride: int, cores: int
+    tile: TileSizes,
+    x: Float[Array, "c hin win"],
+    dy: Float[Array, "c h w"],
+    stride: int,
+    cores: int,
 ) -> Float[Array, "c 3 3"]:
     """Weight gradient of a 3x3 depthwise layer; adds up over tiles of rows."""
     channels, rows, _ = dy.shape
@@ -172,8 +201,9 @@ def depthwise_weight_gradient(
         high, wide = gradient.shape[1:]
         sums = [
             (_window(planes, i, j, high, wide, stride) * gradient).sum((1, 2))
-            for i in range(3) for j in range(3)
-        ]  # fmt: skip
+            for i in range(3)
+            for j in range(3)
+        ]
         return jnp.stack(sums, axis=-1).reshape(-1, 3, 3)
 
     for c in range(0, channels, tile[0]):
@@ -186,7 +216,7 @@ def depthwise_weight_gradient(
 
 
 def depthwise_input_gradient_stride2(
-    tile: Tile, dy: Float[Array, "c h1 w1"], weight: Float[Array, "c 3 3"], cores: int
+    tile: TileSizes, dy: Float[Array, "c h1 w1"], weight: Float[Array, "c 3 3"], cores: int
 ) -> Float[Array, "c h2 w2"]:
     """Input gradient of a stride-2, pad-1 depthwise layer: each dY window gives a 2x2 block.
 
@@ -218,7 +248,7 @@ def depthwise_input_gradient_stride2(
 
 
 def linear(
-    tile: Tile, weight: Float[Array, "n k"], x: Float[Array, "samples k"], cores: int
+    tile: TileSizes, weight: Float[Array, "n k"], x: Float[Array, "samples k"], cores: int
 ) -> Float[Array, "samples n"]:
     """Forward of the linear layer on tiles of rows; with W transposed, its input gradient."""
 
@@ -233,7 +263,7 @@ def linear(
 
 
 def linear_weight_gradient(
-    tile: Tile, dy: Float[Array, "samples n"], x: Float[Array, "samples k"], cores: int
+    tile: TileSizes, dy: Float[Array, "samples n"], x: Float[Array, "samples k"], cores: int
 ) -> Float[Array, "n k"]:
     """Weight gradient of the linear layer, sample by sample, on tiles of rows."""
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pulpsim.cluster.assembler import FLOATING, Instruction
 
 Registers = list[int]
-Step = Callable[[Registers], int]
+Effect = Callable[[Registers], int]
 
 
-def step(instruction: Instruction, values: bool) -> Step | None:
+def effect(instruction: Instruction, values: bool) -> Effect | None:
     """What an instruction writes to rd, as a function of the registers.
 
     Args:
@@ -32,7 +32,7 @@ def step(instruction: Instruction, values: bool) -> Step | None:
     return None
 
 
-def _integer(function: Callable[..., int], instruction: Instruction) -> Step:
+def _integer(function: Callable[..., int], instruction: Instruction) -> Effect:
     sources, imm = instruction.sources, instruction.imm
     if len(sources) == 1:
         only = sources[0]
@@ -121,7 +121,7 @@ _FLOATING: dict[str, Callable[..., float]] = {
 }
 
 
-def _floating(instruction: Instruction) -> Step:
+def _floating(instruction: Instruction) -> Effect:
     sources = instruction.sources
     if instruction.op == "fcvt.s.w":
         return lambda registers: _bits(float(_signed(registers[sources[0]])))

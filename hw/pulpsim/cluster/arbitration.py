@@ -21,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-CORES = 9
+from pulpsim.kernels.shape import CORES
+
 BANKS = 16
 FPU = BANKS  # kind of a floating-point operation
-IDLE = BANKS + 1  # kind behind the end of a stream
+IDLE = BANKS + 1  # kind behind a core's last operation
 _GAP_UNIT = 32  # kinds fit below; an operation is packed as kind + 32 * gap
 UNITS = 4
 # Unit of each core in the static map, and the core's leaf in that unit's tree.
@@ -43,12 +44,12 @@ class Phase:
         units: One per FPU; modulo the tree's leaves.
     """
 
-    banks: Int[Array, "*runs 16"]
-    units: Int[Array, "*runs 4"]
+    banks: Int[Array, "*sims 16"]
+    units: Int[Array, "*sims 4"]
 
 
 @flax.struct.dataclass
-class Cluster:
+class ClusterState:
     """State between two cycles.
 
     Attributes:
@@ -57,17 +58,17 @@ class Cluster:
         wait: Cycles until it is requested.
         bank_stalls: Lost requests at banks so far, per core.
         unit_stalls: Lost requests at FPUs so far, per core.
-        finished: Cycle in which each core's stream ended, 0 while it runs.
+        finished: Cycle in which each core ended, 0 while it runs.
         cycle: Cycles so far.
     """
 
     phase: Phase
-    place: Int[Array, "*runs 9"]
-    wait: Int[Array, "*runs 9"]
-    bank_stalls: Int[Array, "*runs 9"]
-    unit_stalls: Int[Array, "*runs 9"]
-    finished: Int[Array, "*runs 9"]
-    cycle: Int[Array, "*runs"]
+    place: Int[Array, "*sims 9"]
+    wait: Int[Array, "*sims 9"]
+    bank_stalls: Int[Array, "*sims 9"]
+    unit_stalls: Int[Array, "*sims 9"]
+    finished: Int[Array, "*sims 9"]
+    cycle: Int[Array, "*sims"]
 
 
 def phase(seed: int) -> Phase:
@@ -88,17 +89,17 @@ def pack(kinds: Int[np.ndarray, " n"], gaps: Int[np.ndarray, " n"]) -> Int[np.nd
 
 @functools.partial(jax.jit, static_argnames="fpu")
 def simulate(
-    operations: Int[Array, "streams n"],
-    rows: Int[Array, "runs 9"],
-    leads: Int[Array, "runs 9"],
+    operations: Int[Array, "lists n"],
+    rows: Int[Array, "sims 9"],
+    leads: Int[Array, "sims 9"],
     start: Phase,
     fpu: str,
-) -> Cluster:
-    """Runs several clusters side by side until every core is through.
+) -> ClusterState:
+    """Simulates several clusters side by side until every core is through.
 
     Args:
-        operations: Packed streams, one per row, padded with `IDLE`; row 0 may be an empty one.
-        rows: Stream of each core of each run.
+        operations: Packed, one core's per row, padded with `IDLE`; row 0 may be an empty one.
+        rows: Row of each core of each simulation.
         leads: Cycles before each core's first request.
         start: Round-robin counters, one set per run.
         fpu: How FPUs are shared.
@@ -112,20 +113,20 @@ def simulate(
     zero = jnp.zeros_like(rows)
     leaves = jnp.asarray(_STATIC_LEAVES if fpu == "static" else np.full(UNITS, CORES, np.int32))
     counters = Phase(start.banks, start.units % leaves[None])
-    state = Cluster(counters, zero, leads, zero, zero, zero, zero[:, 0])
-    step = jax.vmap(functools.partial(_cycle, _FPUS[fpu], flat))
+    state = ClusterState(counters, zero, leads, zero, zero, zero, zero[:, 0])
+    cycle = jax.vmap(functools.partial(_cycle, _FPUS[fpu], flat))
 
-    def turn(state: Cluster) -> Cluster:
+    def turn(state: ClusterState) -> ClusterState:
         for _ in range(_UNROLL):
-            state = step(base, state)
+            state = cycle(base, state)
         return state
 
     return jax.lax.while_loop(lambda state: jnp.any(state.finished == 0), turn, state)
 
 
 def _cycle(
-    share: Callable[..., Any], flat: Int[Array, " all"], base: Int[Array, " 9"], state: Cluster
-) -> Cluster:
+    grant: Callable[..., Any], flat: Int[Array, " all"], base: Int[Array, " 9"], state: ClusterState
+) -> ClusterState:
     """One cycle of one cluster."""
     packed = flat[base + state.place]
     kind = packed % _GAP_UNIT
@@ -133,10 +134,10 @@ def _cycle(
     at_bank = asks & (kind < BANKS)
     at_unit = asks & (kind == FPU)
     bank_wins, banks = _banks(state.phase.banks, kind, at_bank)
-    unit_wins, units = share(state.phase.units, at_unit)
+    unit_wins, units = grant(state.phase.units, at_unit)
     granted = bank_wins | unit_wins
     ended = asks & (kind == IDLE) & (state.finished == 0)
-    return Cluster(
+    return ClusterState(
         Phase(banks, units),
         state.place + granted.astype(jnp.int32),
         jnp.where(granted, packed // _GAP_UNIT - 1, jnp.maximum(state.wait - 1, 0)),

@@ -1,17 +1,20 @@
 r"""Programs of the simulated cores: a small assembler for the Xpulp subset that the kernels use.
 
-The programs of `programs/*.s` are the instruction sequences that were measured on RTL. Notation:
-one or several instructions a line, separated by `;`; numeric local labels (`1b`, `2f`); `kernel
-NAME` opens a program; `.macro NAME args` ... `.endm` and `.if \flag` ... `.else` ... `.endif` work
-as in GNU as. `li s0-s3,0` and `p.sw s0-s3,4(a2!)` stand for one instruction per register; without
-post-increment (`lw s0-s3,0(sp)`) the offset grows by 4 per register.
+The programs beside the records of `pulpsim.kernels` are the instruction sequences that were
+measured on RTL. Notation: one or several instructions a line, separated by `;`; numeric local
+labels (`1b`, `2f`); `kernel NAME` opens a program; `.macro NAME args` ... `.endm`, `.if \flag` ...
+`.else` ... `.endif` and `.include "FILE"` (from the program's folder) work as in GNU as.
+`li s0-s3,0` and `p.sw s0-s3,4(a2!)` stand for one instruction per register; without post-increment
+(`lw s0-s3,0(sp)`) the offset grows by 4 per register.
 """
 
 import dataclasses
 import functools
 import re
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
+
+from pulpsim.kernels import Kernel
 
 _NAMES = (
     "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 "
@@ -40,7 +43,7 @@ class Instruction:
         sources: Registers that it reads.
         imm: Immediates; of a memory access its offset or increment.
         base: Register of the address, -1 where memory is not touched.
-        step: Register added to the base after the access, -1 for the immediate.
+        increment: Register added to the base after the access, -1 for the immediate.
         post: Whether the base moves after the access.
         target: Index of the branch's destination, or of the last instruction of a hardware loop.
     """
@@ -50,7 +53,7 @@ class Instruction:
     sources: tuple[int, ...] = ()
     imm: tuple[int, ...] = ()
     base: int = -1
-    step: int = -1
+    increment: int = -1
     post: bool = False
     target: int = -1
 
@@ -58,13 +61,36 @@ class Instruction:
 Program = tuple[Instruction, ...]
 
 
+def program(kernel: Kernel) -> Program:
+    """A kernel's instructions.
+
+    Raises:
+        ValueError: Its file cannot be read, does not assemble, or has no part of this name.
+    """
+    parts = _assembled(kernel.program)
+    if kernel.name not in parts:
+        raise ValueError(
+            f"{kernel.program.name} has no line 'kernel {kernel.name}'; add the program"
+        )
+    return parts[kernel.name]
+
+
 @functools.cache
-def programs() -> dict[str, Program]:
-    """All programs of the package by name."""
-    folder = resources.files("pulpsim") / "kernels"
-    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".s"))
-    texts = [(folder / name).read_text(encoding="utf-8") for name in files]
-    return assemble("\n".join(texts))
+def _assembled(path: Path) -> dict[str, Program]:
+    return assemble(_text(path))
+
+
+def _text(path: Path) -> str:
+    """A file with the files that it includes."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ValueError(f"the program {path} cannot be read: {error.strerror}") from error
+    found = []
+    for line in lines:
+        included = re.match(r'\s*\.include "(.+)"', line)
+        found.append(_text(path.parent / included.group(1)) if included else line)
+    return "\n".join(found)
 
 
 def assemble(text: str) -> dict[str, Program]:

@@ -1,11 +1,11 @@
 """What a core issues: a program run in order, instruction by instruction.
 
-`run` interprets an assembled program on one core. It gives the instructions in the order of issue
-with the address of every access. Control flow of the kernels depends on shapes alone, so `run` can
-leave out the values (`values=False`) and repeat innermost hardware loops as whole arrays: addresses
-in a loop move by a constant per iteration, which the last iteration, interpreted again, confirms.
-With `values=True` loads, stores and arithmetic are carried out as the cores do, which tests use to
-check the programs against the values of the kernels.
+`interpret` carries out an assembled program on one core. It gives the instructions in the order of
+issue with the address of every access. Control flow of the kernels depends on shapes alone, so it
+can leave out the values (`values=False`) and repeat innermost hardware loops as whole arrays:
+addresses in a loop move by a constant per iteration, which the last iteration, interpreted again,
+confirms. With `values=True` loads, stores and arithmetic are carried out as the cores do, which
+tests use to check the programs against the values of the kernels.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from jaxtyping import Int
 
 from pulpsim.cluster import alu
 from pulpsim.cluster.assembler import BRANCHES, LOADS, NUMBER, Instruction, Program
+from pulpsim.kernels.shape import PERIPHERALS
 
 WORD = 0xFFFFFFFF
-PERIPHERALS = 0x10200000  # registers of DMA and event unit, behind a port of their own
 _MANY = 4  # iterations from which a loop is repeated as arrays
 
 
@@ -76,13 +76,13 @@ class Memory:
         return start
 
 
-def run(
+def interpret(
     program: Program, memory: Memory, argument: int, stack: int, *, values: bool = False
 ) -> Issued:
-    """Runs a program on one core until it returns.
+    """Carries out a program on one core until it returns.
 
     Args:
-        program: From `assembler.programs()`.
+        program: From `assembler.program`.
         memory: L1 with the argument words; written to.
         argument: Address of the argument words, in a0 at entry.
         stack: Stack pointer at entry.
@@ -94,7 +94,7 @@ def run(
     Raises:
         ValueError: A hardware loop starts with count 0, which the cores run once.
     """
-    return _Core(program, memory, argument, stack, values).run()
+    return _Core(program, memory, argument, stack, values).interpret()
 
 
 class _Core:
@@ -111,9 +111,9 @@ class _Core:
         self.places: list[int] = []
         self.addresses: list[int] = []
         self.chunks: list[tuple[np.ndarray, np.ndarray]] = []
-        self.steps = [alu.step(instruction, values) for instruction in program]
+        self.effects = [alu.effect(instruction, values) for instruction in program]
 
-    def run(self) -> Issued:
+    def interpret(self) -> Issued:
         place = 0
         while place >= 0:
             instruction = self.program[place]
@@ -143,9 +143,9 @@ class _Core:
                 return instruction.target
             if op == "ret":
                 return -1
-            step = self.steps[place]
-            if step is not None and instruction.rd > 0:
-                self.registers[instruction.rd] = step(self.registers) & WORD
+            effect = self.effects[place]
+            if effect is not None and instruction.rd > 0:
+                self.registers[instruction.rd] = effect(self.registers) & WORD
         for loop in self.loops:
             if place == loop[1] and loop[2] > 1:
                 loop[2] -= 1
@@ -155,7 +155,9 @@ class _Core:
     def _access(self, instruction: Instruction) -> int:
         registers = self.registers
         address = registers[instruction.base]
-        moved = registers[instruction.step] if instruction.step >= 0 else instruction.imm[0]
+        moved = (
+            registers[instruction.increment] if instruction.increment >= 0 else instruction.imm[0]
+        )
         if not instruction.post:
             address = (address + moved) & WORD
         size = 4 if instruction.op in ("lw", "sw") else 1
@@ -204,7 +206,7 @@ class _Core:
         """First and last iteration one by one, the others as arrays."""
         size = end + 1 - start
         before = list(self.registers)
-        self._pass(start, end)
+        self._iteration(start, end)
         first = np.array(self.addresses[-size:], np.int64)
         self._flush()
         moved = [(after - old) & WORD for after, old in zip(self.registers, before, strict=True)]
@@ -218,12 +220,12 @@ class _Core:
         self.chunks.append(
             (np.tile(np.arange(start, end + 1, dtype=np.int32), count - 2), middle.reshape(-1))
         )
-        self._pass(start, end)
+        self._iteration(start, end)
         last = np.array(self.addresses[-size:], np.int64)
         if not np.array_equal(last, first + delta * (count - 1)):
             raise AssertionError("addresses of a hardware loop do not move evenly")
 
-    def _pass(self, start: int, end: int) -> None:
+    def _iteration(self, start: int, end: int) -> None:
         outer, self.loops = self.loops, []
         for place in range(start, end + 1):
             self._one(place, self.program[place])

@@ -10,42 +10,16 @@ programs).
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-
 from pulpsim.cluster.interpreter import Memory
+from pulpsim.kernels.shape import START, STOP, Tile
 
 L1_BASE = 0x10000000
 L1_BYTES = 128 * 1024
-CORES = 9
 _ARENA = 0x10000280
 _STACK_TOP = 0x1001FFC0
 _STACK_BYTES = 0x400
 _OLD_BUFFERS = (0x10000038, 0x10009038, 0x10012038)
 _OLD_ARGUMENTS = 0x1001B038
-START, STOP = 6, 7  # argument words with a core's share
-
-
-@dataclasses.dataclass(frozen=True)
-class Tile:
-    """Sizes of one tile as its kernel sees them.
-
-    Attributes:
-        items: What is split over the cores.
-        granularity: A share is a multiple of this.
-        macs: Multiply-accumulates, or elements, of the tile.
-        buffers: Argument word -> bytes, in the order in memory.
-        scalars: Argument word -> value.
-        per_core: Argument word -> bytes between the buffers of two cores, for private buffers.
-        cores: Most cores that may take part.
-    """
-
-    items: int
-    granularity: int
-    macs: int
-    buffers: Mapping[int, int]
-    scalars: Mapping[int, int]
-    per_core: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    cores: int = CORES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +27,12 @@ class Placement:
     """Addresses of a tile in L1.
 
     Attributes:
-        buffers: Argument word -> address.
+        buffers: Address by name.
         arguments: Address of each core's argument block.
         stacks: Stack pointer of each core at entry.
     """
 
-    buffers: Mapping[int, int]
+    buffers: Mapping[str, int]
     arguments: tuple[int, ...]
     stacks: tuple[int, ...]
 
@@ -91,14 +65,13 @@ def place(tile: Tile, cores: int, *, bank_shift: bool = False, old: bool = False
     """
     stacks = tuple(_STACK_TOP - _STACK_BYTES * core for core in range(cores))
     if old:
-        words = sorted(tile.buffers)
-        buffers = dict(zip(words, _OLD_BUFFERS, strict=False))
+        buffers = dict(zip(tile.buffers, _OLD_BUFFERS, strict=False))
         return Placement(buffers, tuple(_OLD_ARGUMENTS + 32 * n for n in range(cores)), stacks)
     buffers, free = {}, _ARENA
-    for index, (word, size) in enumerate(tile.buffers.items()):
+    for index, (name, size) in enumerate(tile.buffers.items()):
         free = -(-free // 64) * 64
-        buffers[word] = free + (4 * index if bank_shift else 0)
-        free = buffers[word] + size
+        buffers[name] = free + (4 * index if bank_shift else 0)
+        free = buffers[name] + size
     limit = stacks[-1] - _STACK_BYTES // 2
     if free > limit:
         raise ValueError(
@@ -112,15 +85,10 @@ def memory(tile: Tile, placement: Placement, cores: int) -> Memory:
     """L1 with the argument block of every core written."""
     filled = Memory(L1_BASE, L1_BYTES)
     for core in range(cores):
-        words = {word: value & 0xFFFFFFFF for word, value in tile.scalars.items()}
-        for word, address in placement.buffers.items():
-            words[word] = address + tile.per_core.get(word, 0) * core
+        words = {tile.words[name]: value & 0xFFFFFFFF for name, value in tile.scalars.items()}
+        for name, address in placement.buffers.items():
+            words[tile.words[name]] = address + tile.per_core.get(name, 0) * core
         words[START], words[STOP] = share(tile.items, tile.granularity, cores, core)
         for word, value in words.items():
             filled.store(placement.arguments[core] + 4 * word, 4, value)
     return filled
-
-
-def float_bits(value: float) -> int:
-    """A float32 as the argument word that carries it."""
-    return int(np.float32(value).view(np.uint32))

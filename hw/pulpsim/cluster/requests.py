@@ -1,7 +1,7 @@
-"""The micro-operations of a core: what it asks of banks and FPUs, and how long it waits between.
+"""The requests of a core: what it asks of banks and FPUs, and how long it waits between.
 
 Of the instructions that a program issues, only memory accesses and floating-point operations meet
-other cores. A stream keeps those, each with the cycles until the next one if nobody interferes;
+other cores. Those are kept, each with the cycles until the next one if nobody interferes;
 load-use, branch, jump, misalignment and FPU-latency stalls are part of those gaps.
 """
 
@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Int
 
 from pulpsim.cluster import l1
-from pulpsim.cluster.assembler import BRANCHES, FLOATING, LOADS, NUMBER, Program, programs
-from pulpsim.cluster.interpreter import PERIPHERALS, Issued, run
-from pulpsim.kernels import shape as shapes
+from pulpsim.cluster.assembler import BRANCHES, FLOATING, LOADS, NUMBER, Program, program
+from pulpsim.cluster.interpreter import Issued, interpret
+from pulpsim.kernels import Kernel, find
+from pulpsim.kernels.shape import PERIPHERALS
 
 BANKS = 16
 FPU = BANKS  # the kind of a floating-point operation; smaller kinds are banks
@@ -52,8 +53,8 @@ class Alone:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stream:
-    """Micro-operations of one core.
+class Requests:
+    """What one core asks for, in order.
 
     Attributes:
         kinds: Bank of an access, or `FPU`.
@@ -72,19 +73,19 @@ class Stream:
 
 
 @functools.lru_cache(maxsize=512)
-def stream(
-    name: str,
+def requests(
+    kernel: str | Kernel,
     shape: str,
     core: int,
     cores: int,
     fpu_latency: int = 0,
     bank_shift: bool = False,
     old: bool = False,
-) -> Stream:
-    """Micro-operations of one core's share of a tile.
+) -> Requests:
+    """Requests of one core's share of a tile.
 
     Args:
-        name: Kernel.
+        kernel: Its name or record.
         shape: Of the tile, as in the RTL table.
         core: Number of the core.
         cores: Cores that take part.
@@ -95,15 +96,16 @@ def stream(
     Raises:
         ValueError: The kernel is unknown, cannot run this shape, or does not fit.
     """
-    tile = shapes.tile(name, shape)
+    record = find(kernel)
+    tile = record.tile(shape)
     placement = l1.place(tile, cores, bank_shift=bank_shift, old=old)
     memory = l1.memory(tile, placement, cores)
-    program = programs()[name]
-    issued = run(program, memory, placement.arguments[core], placement.stacks[core])
-    return _stream(program, issued, fpu_latency)
+    instructions = program(record)
+    issued = interpret(instructions, memory, placement.arguments[core], placement.stacks[core])
+    return _requests(instructions, issued, fpu_latency)
 
 
-def _stream(program: Program, issued: Issued, fpu_latency: int) -> Stream:
+def _requests(program: Program, issued: Issued, fpu_latency: int) -> Requests:
     """Adds up what every instruction costs alone, then keeps the shared operations."""
     table = _table(program)
     places, addresses = issued.places, issued.addresses
@@ -144,7 +146,7 @@ def _stream(program: Program, issued: Issued, fpu_latency: int) -> Stream:
     end = int(starts[-1]) + _CALL_INSTRUCTIONS
     gaps = np.diff(np.append(times, end)).astype(np.int32)
     lead = int(times[0]) if len(times) else end
-    return Stream(kinds, bytes_, gaps, lead, alone)
+    return Requests(kinds, bytes_, gaps, lead, alone)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Cycles of a kernel on a cluster, with the columns of the RTL table.
 
-The shares of all cores are issued (`stream`), then arbitrated cycle by cycle (`arbitration`). The
+Every core's requests are listed (`requests`), then arbitrated cycle by cycle (`arbitration`). The
 row of the slowest core is returned, as the RTL table has it. The round-robin counters have an
 unknown phase at the start of a kernel; unless one is given, several are simulated and the run with
 the median time is taken.
@@ -14,23 +14,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pulpsim.cluster import arbitration, l1
-from pulpsim.cluster.requests import Stream, stream
-from pulpsim.kernels import shape
+from pulpsim.cluster import arbitration
+from pulpsim.cluster.requests import Requests, requests
+from pulpsim.kernels import Kernel, find
+from pulpsim.kernels.shape import CORES
 
 FPU_MAPS = ("static", "dynamic", "private")
 PHASES = 9
 _OLD = "@old"
 # Runs of the earlier series entered through a C function: 11 instructions and a jump more.
 _WRAPPER_INSTRUCTIONS, _WRAPPER_JUMPS = 11, 1
-# Few sizes of arrays compile: streams are padded to this times a power of four, batches to 1 or 16.
+# Few sizes of arrays compile: lists are padded to this times a power of four, batches to 1 or 16.
 _SMALLEST, _GROWTH = 1024, 4
 _BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelCounts:
-    """One run; names and meaning as the columns of the RTL table, all of the slowest core.
+    """One simulation; names and meaning as the columns of the RTL table, all of the slowest core.
 
     Attributes:
         kernel: Name.
@@ -68,7 +69,7 @@ class KernelCounts:
 class Job:
     """One kernel call to simulate; arguments as `run_kernel`."""
 
-    kernel: str
+    kernel: str | Kernel
     shape: str
     cores: int = 8
     fpu: str = "static"
@@ -77,7 +78,7 @@ class Job:
 
 
 def run_kernel(
-    name: str,
+    kernel: str | Kernel,
     shape: str,
     cores: int,
     fpu: str = "static",
@@ -87,7 +88,7 @@ def run_kernel(
     """Simulates one kernel on one tile.
 
     Args:
-        name: Kernel, as in the RTL table.
+        kernel: Its record, or its name as in the RTL table.
         shape: Of the tile, as in the RTL table; `@old` behind it takes the addresses of the
             earlier series.
         cores: 1 to 9.
@@ -102,7 +103,7 @@ def run_kernel(
     Raises:
         ValueError: The kernel, shape, number of cores or FPU map cannot be simulated.
     """
-    return run_kernels([Job(name, shape, cores, fpu, fpu_latency)], phase)[0]
+    return run_kernels([Job(kernel, shape, cores, fpu, fpu_latency)], phase)[0]
 
 
 def run_kernels(jobs: Sequence[Job], phase: int | None = None) -> list[KernelCounts]:
@@ -121,11 +122,11 @@ def run_kernels(jobs: Sequence[Job], phase: int | None = None) -> list[KernelCou
     results: dict[Job, list[KernelCounts]] = {}
     groups: dict[tuple[str, int], list[Job]] = {}
     for job in dict.fromkeys(jobs):
-        streams = _streams(job)
-        if len(streams) == 1:
-            results[job] = [_counts(job, streams, 0, streams[0].alone.cycles, 0, 0)]
+        lists = _lists(job)
+        if len(lists) == 1:
+            results[job] = [_counts(job, lists, 0, lists[0].alone.cycles, 0, 0)]
         else:
-            length = max(len(one.kinds) for one in streams) + 1
+            length = max(len(one.kinds) for one in lists) + 1
             padded = _SMALLEST
             while padded < length:
                 padded *= _GROWTH
@@ -137,51 +138,53 @@ def run_kernels(jobs: Sequence[Job], phase: int | None = None) -> list[KernelCou
     return [_median(results[job]) for job in jobs]
 
 
-def _median(runs: list[KernelCounts]) -> KernelCounts:
-    return sorted(runs, key=lambda one: one.cycles)[len(runs) // 2]
+def _median(found: list[KernelCounts]) -> KernelCounts:
+    return sorted(found, key=lambda one: one.cycles)[len(found) // 2]
 
 
 def _check(job: Job) -> None:
-    if not 1 <= job.cores <= l1.CORES:
-        raise ValueError(f"cores must be 1 to {l1.CORES}, not {job.cores}")
+    if not 1 <= job.cores <= CORES:
+        raise ValueError(f"cores must be 1 to {CORES}, not {job.cores}")
     if job.fpu not in FPU_MAPS:
         raise ValueError(f"fpu must be static, dynamic or private, not {job.fpu!r}")
     if job.fpu_latency < 0:
         raise ValueError(f"fpu_latency must be 0 or more, not {job.fpu_latency}")
-    tile = shape.tile(job.kernel, job.shape.removesuffix(_OLD))
-    if job.cores > tile.cores:
-        raise ValueError(f"{job.kernel} runs on {tile.cores} core, not {job.cores}")
+    kernel = find(job.kernel)
+    kernel.tile(job.shape.removesuffix(_OLD))
+    if job.cores > kernel.work.cores:
+        raise ValueError(f"{kernel.name} runs on {kernel.work.cores} core, not {job.cores}")
 
 
-def _streams(job: Job) -> list[Stream]:
+def _lists(job: Job) -> list[Requests]:
     shape = job.shape.removesuffix(_OLD)
     old = shape != job.shape
+    kernel = find(job.kernel)
     return [
-        stream(job.kernel, shape, core, job.cores, job.fpu_latency, job.bank_shift, old)
+        requests(kernel, shape, core, job.cores, job.fpu_latency, job.bank_shift, old)
         for core in range(job.cores)
     ]
 
 
 def _together(jobs: list[Job], length: int, phases: tuple[int, ...]) -> list[list[KernelCounts]]:
     """One list of counts per job, one per phase."""
-    streams = [_streams(job) for job in jobs]
+    lists = [_lists(job) for job in jobs]
     places = 1 if len(jobs) == 1 else _BATCH
-    rows = np.zeros((len(jobs), arbitration.CORES), np.int32)
-    leads = np.ones((len(jobs), arbitration.CORES), np.int32)
-    operations = np.full((places * arbitration.CORES + 1, length), arbitration.IDLE, np.int32)
+    rows = np.zeros((len(jobs), CORES), np.int32)
+    leads = np.ones((len(jobs), CORES), np.int32)
+    operations = np.full((places * CORES + 1, length), arbitration.IDLE, np.int32)
     row = 1
-    for index, each in enumerate(streams):
+    for index, each in enumerate(lists):
         for core, one in enumerate(each):
             operations[row, : len(one.kinds)] = arbitration.pack(one.kinds, one.gaps)
             rows[index, core] = row
             leads[index, core] = one.lead
             row += 1
-    runs = places * len(phases)
+    count = places * len(phases)
     start = jax.tree.map(
         lambda *one: jnp.stack(one),
-        *[arbitration.phase(phases[run % len(phases)]) for run in range(runs)],
+        *[arbitration.phase(phases[place % len(phases)]) for place in range(count)],
     )
-    order = np.minimum(np.arange(runs) // len(phases), len(jobs) - 1)  # the last one fills up
+    order = np.minimum(np.arange(count) // len(phases), len(jobs) - 1)  # the last one fills up
     end = arbitration.simulate(
         jnp.asarray(operations),
         jnp.asarray(rows[order]),
@@ -191,25 +194,25 @@ def _together(jobs: list[Job], length: int, phases: tuple[int, ...]) -> list[lis
     )
     finished, at_banks, at_units = jax.device_get((end.finished, end.bank_stalls, end.unit_stalls))
     results = []
-    for index, (job, each) in enumerate(zip(jobs, streams, strict=True)):
+    for index, (job, each) in enumerate(zip(jobs, lists, strict=True)):
         found = []
-        for run in range(index * len(phases), (index + 1) * len(phases)):
-            cycles = finished[run, : job.cores]
+        for place in range(index * len(phases), (index + 1) * len(phases)):
+            cycles = finished[place, : job.cores]
             core = int(np.argmax(cycles))
-            banks, units = int(at_banks[run, core]), int(at_units[run, core])
+            banks, units = int(at_banks[place, core]), int(at_units[place, core])
             found.append(_counts(job, each, core, int(cycles[core]), units, banks))
         results.append(found)
     return results
 
 
 def _counts(
-    job: Job, streams: list[Stream], core: int, cycles: int, units: int, banks: int
+    job: Job, lists: list[Requests], core: int, cycles: int, units: int, banks: int
 ) -> KernelCounts:
-    alone = streams[core].alone
+    alone = lists[core].alone
     old = job.shape.endswith(_OLD)
     more, jumps = (_WRAPPER_INSTRUCTIONS, _WRAPPER_JUMPS) if old else (0, 0)
     return KernelCounts(
-        job.kernel,
+        find(job.kernel).name,
         job.shape,
         job.cores,
         job.fpu,
@@ -220,68 +223,27 @@ def _counts(
         alone.taken_branches,
         alone.jumps + jumps,
         banks,
-        shape.tile(job.kernel, job.shape.removesuffix(_OLD)).macs,
+        find(job.kernel).tile(job.shape.removesuffix(_OLD)).macs,
         alone.other + alone.misaligned,
     )
 
 
-# Tiles about as large as those that a tiler picks, one per kernel.
-REFERENCE_TILES: dict[str, str] = {
-    "p1_2x4": "32x64x32",
-    "p2_2x4": "32x64x32",
-    "p2a_2x4": "32x64x32",
-    "p3_2x4": "32x64x32",
-    "p4_4x4": "32x64x32",
-    "d1_col": "C16_10x10",
-    "d3_col": "C16_10x10",
-    "d2_wgrad": "C16_10x10",
-    "d2a_wgrad": "C16_10x10",
-    "d1s_col": "C16_9x9",
-    "d1s_s2": "C16_9x9",
-    "d2s_wgrad": "C16_9x9",
-    "d2sa_wgrad": "C16_9x9",
-    "d3s_igrad": "C16_4x4to8x8",
-    "l1_fwd": "32x256",
-    "l2_igrad": "32x256",
-    "l3_wgrad": "32x128",
-    "l3a_wgrad": "32x128",
-    "i1_4x2": "32x64x32",
-    "i2_dw": "C16_10x10",
-    "i2s_dw": "C16_9x9",
-    "i3_conv": "N32_17x17",
-    "i4_pool": "C64_HW16",
-    "c0_im2col": "M32",
-    "e1_sgd": "n1024",
-    "e2_cvt": "n1024",
-    "e2_trick": "n1024",
-    "e3_fwd": "n1024",
-    "e3_bwd": "n1024",
-    "e10_relu6": "n1024",
-    "e9_unp7": "n1024",
-    "e9_unp6": "n1024",
-    "e9_pck7": "n1024",
-    "e9_pck6": "n1024",
-    "e4_bn": "C32_HW64",
-    "e5_stat": "C32_HW64",
-    "e6a_bnsum": "C32_HW64",
-    "e6b_bnbwd": "C32_HW64",
-    "e7_gapf": "C64_HW16",
-    "e7_gapb": "C64_HW16",
-}
-
-
 @functools.cache
-def stalls_per_instruction(cores: int, fpu: str, fpu_latency: int = 0) -> dict[str, float]:
-    """Stall cycles that cores cost each other per instruction, simulated on `REFERENCE_TILES`.
+def stalls_per_instruction(kernel: Kernel, cores: int, fpu: str) -> float:
+    """Stall cycles that cores cost each other per instruction, on the kernel's reference tile.
 
     Args:
+        kernel: Its record; 0 for one without a reference tile, which no second core runs.
         cores: 1 to 9.
         fpu: How FPUs are shared.
-        fpu_latency: Extra pipeline stages of the FPU, cycles.
-
-    Returns:
-        Kernel -> cycles lost at banks and FPUs per instruction of the slowest core.
     """
-    jobs = [Job(name, shape, cores, fpu, fpu_latency) for name, shape in REFERENCE_TILES.items()]
-    counts = run_kernels(jobs)
-    return {one.kernel: (one.fpu_stall + one.tcdm_conflicts) / one.instr for one in counts}
+    if kernel.reference is None:
+        return 0.0
+    return rates([kernel], cores, fpu)[kernel.name]
+
+
+def rates(kernels: Sequence[Kernel], cores: int, fpu: str) -> dict[str, float]:
+    """The same for several kernels with reference tiles, simulated side by side."""
+    tiled = [kernel for kernel in kernels if kernel.reference is not None]
+    found = run_kernels([Job(kernel, kernel.reference or "", cores, fpu) for kernel in tiled])
+    return {one.kernel: (one.fpu_stall + one.tcdm_conflicts) / one.instr for one in found}

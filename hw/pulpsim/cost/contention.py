@@ -1,9 +1,10 @@
 """Stall cycles per instruction of every kernel on a given cluster, and the cost of a tile.
 
-Streams of one kernel settle into a rhythm, so the stalls that its cores cost each other at banks
-and FPUs are proportional to its instructions. The rate of each kernel comes from simulating one
-reference tile with `pulpsim.cluster`; costs of other tiles are their exact closed forms plus rate
-times instructions. Tests compare that with simulations of the tiles that a network really uses.
+What the cores of one kernel ask for settles into a rhythm, so the stalls that they cost each other
+at banks and FPUs are proportional to its instructions. The rate of each kernel comes from
+simulating one reference tile with `pulpsim.cluster`; costs of other tiles are their exact closed
+forms plus rate times instructions. Tests compare that with simulations of the tiles that a network
+really uses.
 """
 
 import functools
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pulpsim.cost import cortex
-from pulpsim.cost.platform import Cluster, FpuMap, Platform, PlatformError
-from pulpsim.kernels import counts
+from pulpsim.cost.chip import Cluster, FpuMap
+from pulpsim.cost.platform import Platform, PlatformError
+from pulpsim.kernels import KERNELS, Kernel, find
 
 Numbers = Any
 
@@ -22,37 +24,57 @@ _UNITS = 4  # of the static and the dynamic map, as in the RTL
 
 
 def stall_rates(cluster: Cluster) -> dict[str, float]:
-    """Stalls per instruction of every kernel on this cluster.
-
-    Common clusters are looked up in `stalls.json`, which `experiments/hw_stalls.py` writes; others
-    are simulated, which takes a minute once per process.
+    """Stalls per instruction of every kernel with a closed form on this cluster; see `stall_rate`.
 
     Raises:
         PlatformError: FPUs are shared, but not four of them.
     """
+    costed = [kernel for kernel in KERNELS.values() if kernel.form is not None]
+    if cluster.cores == 1:
+        return dict.fromkeys((kernel.name for kernel in costed), 0.0)
+    cores, fpu = _simulated_as(cluster)
+    if f"{cores} {fpu}" not in _table():
+        found = simulated(cores, fpu)
+        return {kernel.name: found.get(kernel.name, 0.0) for kernel in costed}
+    return {kernel.name: stall_rate(cluster, kernel) for kernel in costed}
+
+
+def stall_rate(cluster: Cluster, kernel: str | Kernel) -> float:
+    """Stalls per instruction of one kernel on this cluster.
+
+    Common clusters are looked up in `stalls.json`, which `experiments/hw_stalls.py` writes; other
+    clusters, and kernels that are not in it yet, are simulated once per process.
+
+    Raises:
+        PlatformError: FPUs are shared, but not four of them.
+    """
+    record = find(kernel)
+    if cluster.cores == 1:
+        return 0.0
+    cores, fpu = _simulated_as(cluster)
+    table = _table().get(f"{cores} {fpu}", {})
+    if record.name in table and KERNELS.get(record.name) is record:
+        return table[record.name]
+    from pulpsim.cluster import simulator  # needs JAX, which a look-up does not
+
+    return simulator.stalls_per_instruction(record, cores, fpu)
+
+
+def simulated(cores: int, fpu: FpuMap) -> dict[str, float]:
+    """Rates of all kernels with a reference tile, simulated now."""
+    from pulpsim.cluster import simulator
+
+    return simulator.rates(tuple(KERNELS.values()), cores, fpu)
+
+
+def _simulated_as(cluster: Cluster) -> tuple[int, FpuMap]:
     cores, fpu = cluster.cores, cluster.fpu_map
-    if cores == 1:
-        return dict.fromkeys(counts.KERNELS, 0.0)
     if fpu != "private" and cluster.fpus != min(_UNITS, cores):
         raise PlatformError(
             f"cluster.fpus = {cluster.fpus}: shared FPUs are simulated with {_UNITS} units, as on "
             "the RTL; give 4, or one per core with fpu_map private"
         )
-    if cores <= _UNITS:
-        fpu = "private"  # nobody shares
-    table = _table().get(f"{cores} {fpu}")
-    return _complete(simulated(cores, fpu) if table is None else table)
-
-
-def simulated(cores: int, fpu: FpuMap) -> dict[str, float]:
-    """The same, simulated now."""
-    from pulpsim.cluster import simulator
-
-    return simulator.stalls_per_instruction(cores, fpu)
-
-
-def _complete(rates: dict[str, float]) -> dict[str, float]:
-    return {name: rates.get(name, 0.0) for name in counts.KERNELS}
+    return cores, "private" if cores <= _UNITS else fpu  # nobody shares
 
 
 @functools.cache
@@ -62,7 +84,7 @@ def _table() -> dict[str, dict[str, float]]:
 
 def kernel_cycles(
     platform: Platform,
-    name: str,
+    kernel: str | Kernel,
     items: Numbers,
     dims: tuple[Numbers, ...],
     *,
@@ -73,24 +95,22 @@ def kernel_cycles(
 
     Args:
         platform: The chip; a Cortex-M4F takes its own timing of the same loops.
-        name: Key of `counts.KERNELS`.
+        kernel: Its name or record.
         items: What the tile has to split over the cores.
-        dims: The other sizes, in the order of `counts.Kernel.dims`.
+        dims: The other sizes, in the order of the kernel's `Work.dims`.
         cores: Overrides the platform's number of workers (may be traced).
         stalls_per_instruction: Overrides the simulated rate (may be traced).
 
     Raises:
-        ValueError: The kernel is unknown.
+        ValueError: The kernel is unknown or has no closed form.
     """
-    cluster = platform.cluster
+    record, cluster = find(kernel), platform.cluster
     around = cluster.offload_cycles + cluster.barrier_cycles
     if platform.cortex_m4f is not None:
-        return around + cortex.tile_cycles(name, items, dims, platform.cortex_m4f)
+        return around + cortex.tile_cycles(record, items, dims, platform.cortex_m4f)
     if cores is None:
         cores = cluster.cores
     if stalls_per_instruction is None:
-        stalls_per_instruction = stall_rates(cluster)[counts.check_name(name)]
-    alone = counts.tile_cycles(name, items, dims, cores)
-    return (
-        around + alone + stalls_per_instruction * counts.tile_instructions(name, items, dims, cores)
-    )
+        stalls_per_instruction = stall_rate(cluster, record)
+    alone = record.tile_spent(items, dims, cores)
+    return around + alone.cycles + stalls_per_instruction * alone.instr

@@ -9,7 +9,7 @@ Everything works on numbers, NumPy arrays and traced JAX arrays alike; whole num
 
 from typing import Any
 
-from pulpsim.cost.platform import Dma
+from pulpsim.cost.chip import Dma
 
 # Arrays of any library, or numbers; the arithmetic below is the same for all.
 Numbers = Any

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from pulpsim.cost import contention, dma
-from pulpsim.cost.platform import Dma, Platform
+from pulpsim.cost.chip import Dma
+from pulpsim.cost.platform import Platform
+from pulpsim.kernels import Kernel, find
 
 Numbers = Any
 
@@ -49,12 +51,16 @@ class Machine:
         """Bandwidth of the non-volatile memory."""
         return self.platform.storage.read_bytes_per_s / self.platform.cluster.clock_hz
 
-    def kernel(self, name: str, items: Numbers, dims: tuple[Numbers, ...]) -> Numbers:
+    def kernel(self, kernel: str | Kernel, items: Numbers, dims: tuple[Numbers, ...]) -> Numbers:
         """Cycles of one kernel call on one tile."""
         return contention.kernel_cycles(
-            self.platform, name, items, dims,
-            cores=self.cores, stalls_per_instruction=self.stall_rates.get(name, 0.0),
-        )  # fmt: skip
+            self.platform,
+            kernel,
+            items,
+            dims,
+            cores=self.cores,
+            stalls_per_instruction=self.stall_rates.get(find(kernel).name),
+        )
 
     def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Numbers:
         """DMA cycles of a tile of `rows` rows, one block where `contiguous`."""

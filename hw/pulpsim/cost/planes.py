@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pulpsim.cost.machine import Machine
-from pulpsim.cost.tiling import Cost, Place, Step, grid, is_set, outside, pipeline, sizes, split
+from pulpsim.cost.tiling import Cost, Place, Rounds, grid, is_set, outside, pipeline, sizes, split
 
 Numbers = Any
 
@@ -43,7 +43,7 @@ class Call:
     Attributes:
         kernel: Name.
         dims: "window" gives (hin, win), "rows" (h, w), "pixels" (h * w,), "elements" nothing,
-            "lines" splits output rows over the cores and gives (channels, w).
+            "vector" (w,), "lines" splits output rows over the cores and gives (channels, w).
         width: Padded input width, or output width, as the kernel wants it.
         scale: hin = scale * h + halo.
         halo: See `scale`.
@@ -96,7 +96,7 @@ class Planes:
                 transfers = sum((self._transfer(machine, op, c, h) for op in self.operands), 0.0)
                 busy = machine.programming(float(len(self.operands))) + transfers
                 compute = sum((_call(machine, call, c, h) for call in self.calls), 0.0)
-                steps.append(Step(count, compute, busy))
+                steps.append(Rounds(count, compute, busy))
                 moved = moved + count * sum(_bytes(op, c, h) for op in self.operands)
         reads = [op for op in self.operands if not op.write]
         writes = [op for op in self.operands if op.write]
@@ -112,11 +112,16 @@ class Planes:
         single = (ct >= self.channels) & (ht >= self.rows) & (self.repeats == 1)
         need = sum((_bytes(op, ct, ht) for op in self.operands), 0.0)
         return Cost(
-            xp.maximum(cycles, out), compute, busy, cycles * 0.0 + out,
+            xp.maximum(cycles, out),
+            compute,
+            busy,
+            cycles * 0.0 + out,
             need * xp.where(single, 1.0, 2.0),
             moved if machine.dma is not None else moved * 0.0,
-            cycles * 0.0 + external, cycles * 0.0 + stored, cycles * 0.0 + self.macs,
-        )  # fmt: skip
+            cycles * 0.0 + external,
+            cycles * 0.0 + stored,
+            cycles * 0.0 + self.macs,
+        )
 
     def _transfer(self, machine: Machine, op: Operand, c: Numbers, h: Numbers) -> Numbers:
         if is_set(op.per_channel_bytes):
@@ -142,6 +147,8 @@ def _call(machine: Machine, call: Call, c: Numbers, h: Numbers) -> Numbers:
             return machine.kernel(call.kernel, c, (rows, call.width))
         case "pixels":
             return machine.kernel(call.kernel, c, (-(-rows * call.width // 4) * 4,))
+        case "vector":
+            return machine.kernel(call.kernel, c, (call.width,))
         case "lines":
             return machine.kernel(call.kernel, rows, (-(-c // 4) * 4, call.width))
         case _:
@@ -183,7 +190,7 @@ class Flat:
             busy = machine.programming(float(len(self.read_bytes) + len(self.write_bytes)))
             busy = busy + self._move(machine, size, False) + self._move(machine, size, True)
             compute = sum((machine.kernel(name, size, ()) for name in self.kernels), 0.0 * size)
-            steps.append(Step(count, compute, busy))
+            steps.append(Rounds(count, compute, busy))
         first, last = self._move(machine, tile, False), self._move(machine, tile, True)
         cycles, compute, busy = pipeline(steps, first, last, xp)
         moves = self.read_bytes + self.write_bytes
@@ -194,19 +201,26 @@ class Flat:
         each = sum(size for _, size in moves)
         zero = cycles * 0.0
         return Cost(
-            xp.maximum(cycles, out), compute, busy, zero + out,
+            xp.maximum(cycles, out),
+            compute,
+            busy,
+            zero + out,
             tile * each * xp.where(tile >= self.elements, 1.0, 2.0),
             zero + (each * self.elements if machine.dma is not None else 0.0),
-            zero + external, zero + stored, zero,
-        )  # fmt: skip
+            zero + external,
+            zero + stored,
+            zero,
+        )
 
     def _move(self, machine: Machine, size: Numbers, write: bool) -> Numbers:
         moves = self.write_bytes if write else self.read_bytes
         return sum(
-            (machine.transfer(size / size, -(-size * each // 1), size > 0, write)
-             for _, each in moves),
+            (
+                machine.transfer(size / size, -(-size * each // 1), size > 0, write)
+                for _, each in moves
+            ),
             0.0 * size,
-        )  # fmt: skip
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +266,7 @@ class Linear:
             vectors = machine.transfer(size / size, size * 0.0 + 4.0 * self.k, size > 0, False)
             vectors = vectors + machine.transfer(size / size, size * 4.0, size > 0, True)
             weights = self._weights(machine, size)
-            steps.append(Step(count, call * self.samples, weights + vectors * self.samples))
+            steps.append(Rounds(count, call * self.samples, weights + vectors * self.samples))
         first = self._weights(machine, tile)
         cycles, compute, busy = pipeline(steps, first, first * 0.0, xp)
         both = 2.0 if self.kernel == "l3a_wgrad" else 1.0
@@ -262,11 +276,16 @@ class Linear:
         vectors = 4.0 * (self.n + self.k) * self.samples
         need = tile * other * 4.0 * xp.where(tile >= self._tiled, 1.0, 2.0)
         return Cost(
-            xp.maximum(cycles, out), compute, busy, zero + out,
+            xp.maximum(cycles, out),
+            compute,
+            busy,
+            zero + out,
             need + 8.0 * (self.n + self.k),
             zero + (matrix + vectors if machine.dma is not None else 0.0),
-            zero + external, zero + stored, zero + self.macs,
-        )  # fmt: skip
+            zero + external,
+            zero + stored,
+            zero + self.macs,
+        )
 
     def _weights(self, machine: Machine, size: Numbers) -> Numbers:
         if self.kernel == "l2_igrad":
@@ -276,6 +295,3 @@ class Linear:
         if self.kernel == "l3a_wgrad":
             read = read + machine.transfer(size, size * 0.0 + 4.0 * self.k, size > 0, True)
         return read + machine.programming(4.0)
-
-
-Pass = Any  # Matmul | Planes | Flat | Linear: anything with candidates() and cost()

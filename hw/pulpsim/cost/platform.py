@@ -7,118 +7,33 @@ give its path to `load`.
 
 import dataclasses
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
+from pulpsim.cost.chip import L2, Battery, Cluster, CortexM4F, Dma, External, Power, Storage
+
 Status = Literal["rtl", "read", "derived", "recalled", "assumed"]
-FpuMap = Literal["static", "dynamic", "private"]
 CORES = ("ri5cy", "cortex-m4f")
 STATUSES: tuple[str, ...] = typing.get_args(Status)
 MAY_BE_ZERO = frozenset(
-    {"fpu_latency_cycles", "l1_reserved_bytes", "reserved_bytes", "barrier_cycles", "queued_cycles",
-     "offload_cycles", "program_cycles", "l2_latency_cycles", "joules_per_byte", "sleep_watts"}
-)  # fmt: skip
+    {
+        "fpu_latency_cycles",
+        "l1_reserved_bytes",
+        "reserved_bytes",
+        "barrier_cycles",
+        "queued_cycles",
+        "offload_cycles",
+        "program_cycles",
+        "l2_latency_cycles",
+        "joules_per_byte",
+        "sleep_watts",
+    }
+)
 
 
 class PlatformError(ValueError):
     """A platform file that cannot be used; the message names the file and the key."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """Cores that compute, their floating-point units and the memory next to them."""
-
-    cores: int
-    clock_hz: float
-    fpus: int
-    fpu_map: FpuMap
-    fpu_latency_cycles: int
-    tcdm_banks: int
-    l1_bytes: int
-    l1_reserved_bytes: int
-    barrier_cycles: int
-    offload_cycles: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Dma:
-    """The cluster DMA between L2 and L1; `pulpsim.cost.dma` has the law."""
-
-    bus_bytes: int
-    burst_bytes: int
-    read_gap_cycles: int
-    write_gap_cycles: int
-    setup_1d_cycles: int
-    setup_2d_cycles: int
-    l2_latency_cycles: int
-    program_cycles: int
-    queued_cycles: int
-
-
-@dataclasses.dataclass(frozen=True)
-class L2:
-    """On-chip memory behind the DMA."""
-
-    l2_bytes: int
-    reserved_bytes: int
-    joules_per_byte: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """Non-volatile memory that holds the frozen weights."""
-
-    kind: str
-    storage_bytes: int
-    read_bytes_per_s: float
-    joules_per_byte: float
-
-
-@dataclasses.dataclass(frozen=True)
-class External:
-    """Off-chip RAM that holds the replays and what does not fit into L2."""
-
-    kind: str
-    external_bytes: int
-    bytes_per_s: float
-    joules_per_byte: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Power:
-    """Power of the chip while it computes and while it sleeps."""
-
-    active_watts: float
-    sleep_watts: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Battery:
-    """What lifetimes are counted on."""
-
-    charge_mah: float
-    volts: float
-
-    @property
-    def joules(self) -> float:
-        """Energy of a full charge."""
-        return self.charge_mah * 3.6 * self.volts
-
-
-@dataclasses.dataclass(frozen=True)
-class CortexM4F:
-    """Instruction timing of a Cortex-M4F, for chips whose core it is."""
-
-    load_cycles: int
-    pipelined_load_cycles: int
-    store_cycles: int
-    alu_cycles: int
-    fma_cycles: int
-    fp_cycles: int
-    branch_cycles: int
-    flash_factor: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,9 +95,15 @@ class Platform:
 
 
 _SECTIONS: dict[str, type] = {
-    "cluster": Cluster, "dma": Dma, "l2": L2, "storage": Storage, "external": External,
-    "power": Power, "battery": Battery, "cortex_m4f": CortexM4F,
-}  # fmt: skip
+    "cluster": Cluster,
+    "dma": Dma,
+    "l2": L2,
+    "storage": Storage,
+    "external": External,
+    "power": Power,
+    "battery": Battery,
+    "cortex_m4f": CortexM4F,
+}
 
 
 def folder() -> Path:
@@ -313,18 +234,20 @@ def _check_section(where: str, section: str, part: Any) -> None:
 def _check_whole(platform: Platform, where: str | None = None) -> None:
     where = where or platform.name
     cluster = platform.cluster
-    rules = types.MappingProxyType({
-        "cluster.l1_reserved_bytes leaves less than 4096 bytes of cluster.l1_bytes":
-            cluster.l1_bytes - cluster.l1_reserved_bytes < 4096,
+    left = cluster.l1_bytes - cluster.l1_reserved_bytes
+    banks, private = cluster.tcdm_banks, cluster.fpu_map == "private"
+    rules = {
+        "cluster.l1_reserved_bytes leaves less than 4096 bytes of cluster.l1_bytes": left < 4096,
         "cluster.cores is more than 16": cluster.cores > 16,
         "cluster.fpus is more than cluster.cores + 1": cluster.fpus > cluster.cores + 1,
-        "cluster.fpu_map private needs one of cluster.fpus per core":
-            cluster.fpu_map == "private" and cluster.fpus < cluster.cores,
-        "cluster.tcdm_banks is not a power of two":
-            cluster.tcdm_banks & (cluster.tcdm_banks - 1) != 0,
-        "cluster.cores must be 1 for a cortex-m4f":
-            platform.core == "cortex-m4f" and cluster.cores != 1,
-    })  # fmt: skip
+        "cluster.fpu_map private needs one of cluster.fpus per core": (
+            private and cluster.fpus < cluster.cores
+        ),
+        "cluster.tcdm_banks is not a power of two": banks & (banks - 1) != 0,
+        "cluster.cores must be 1 for a cortex-m4f": (
+            platform.core == "cortex-m4f" and cluster.cores != 1
+        ),
+    }
     for text, broken in rules.items():
         if broken:
             raise PlatformError(f"{where}: {text}")

@@ -6,14 +6,14 @@ from typing import Any, Literal
 import numpy as np
 
 from pulpsim.cost.machine import Machine
-from pulpsim.cost.tiling import Cost, Place, Step, grid, is_set, outside, pipeline, sizes, split
-from pulpsim.kernels import counts
+from pulpsim.cost.tiling import Cost, Place, Rounds, grid, is_set, outside, pipeline, sizes, split
+from pulpsim.kernels import find
 
 Numbers = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Matmul:
+class Product:
     """C[n, m] = A[n, k] B[k, m] of one pass, tiled over n, k and m; C stays in L1 over k.
 
     Attributes:
@@ -103,27 +103,36 @@ class Matmul:
         staged_b = xp.where(b_all <= machine.l2_bytes, 1.0, b_reads)
         out, external, stored = outside(
             machine,
-            [(self.a_place, a_all * staged_a), (self.b_place, b_all * staged_b),
-             (self.c_place, c_all)],
-        )  # fmt: skip
+            [
+                (self.a_place, a_all * staged_a),
+                (self.b_place, b_all * staged_b),
+                (self.c_place, c_all),
+            ],
+        )
         return Cost(
-            xp.maximum(cycles, out), compute, busy, out,
+            xp.maximum(cycles, out),
+            compute,
+            busy,
+            out,
             self._l1_bytes(nt, kt, mt, count_n, count_k, count_m, xp),
             moved if machine.dma is not None else moved * 0.0,
-            external, stored, cycles * 0.0 + self.macs,
-        )  # fmt: skip
+            external,
+            stored,
+            cycles * 0.0 + self.macs,
+        )
 
     def _steps(
         self, machine: Machine, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers, whole_k: Any
-    ) -> list[Step]:
+    ) -> list[Rounds]:
         xp = machine.xp
         found = []
         for n, times_n in split(self.n, nt, xp):
             for m, times_m in split(self.m, mt, xp):
                 last_k = self.k - (-(-self.k // kt) - 1) * kt
                 for k, times_k, is_last in (
-                    (kt, -(-self.k // kt) - 1, False), (last_k, 1.0, True),
-                ):  # fmt: skip
+                    (kt, -(-self.k // kt) - 1, False),
+                    (last_k, 1.0, True),
+                ):
                     count = times_n * times_m * times_k
                     compute = self._compute(machine, n, k, m, is_last)
                     a, b = self._a(machine, n, k), self._b(machine, k, m)
@@ -139,8 +148,8 @@ class Matmul:
                     is_first = xp.where(order < 1, m == mt, n == nt)
                     fetch_both = xp.where(is_first, xp.minimum(inner_count, 1.0) * outer_count, 0.0)
                     fetch_both = xp.where(whole_k, fetch_both, count)
-                    found.append(Step(fetch_both, compute, both))
-                    found.append(Step(count - fetch_both, compute, one))
+                    found.append(Rounds(fetch_both, compute, both))
+                    found.append(Rounds(count - fetch_both, compute, one))
         return found
 
     def _compute(
@@ -154,7 +163,7 @@ class Matmul:
         if self.columns:
             cycles = cycles + machine.kernel("c0_im2col", m, (k,))
         for name in self.fused if is_last else ():
-            per_channel = counts.KERNELS[name].items == "channels"
+            per_channel = find(name).work.items == "channels"
             items, dims = (n, (columns,)) if per_channel else (n * columns, ())
             cycles = cycles + machine.kernel(name, items, dims)
         return cycles
@@ -179,9 +188,15 @@ class Matmul:
         return machine.transfer(rows, row * self.c_bytes, whole, write=write)
 
     def _l1_bytes(
-        self, nt: Numbers, kt: Numbers, mt: Numbers, count_n: Numbers, count_k: Numbers,
-        count_m: Numbers, xp: Any,
-    ) -> Numbers:  # fmt: skip
+        self,
+        nt: Numbers,
+        kt: Numbers,
+        mt: Numbers,
+        count_n: Numbers,
+        count_k: Numbers,
+        count_m: Numbers,
+        xp: Any,
+    ) -> Numbers:
         def buffers(tiles: Numbers) -> Numbers:
             return xp.where(tiles <= 1, 1.0, 2.0)
 

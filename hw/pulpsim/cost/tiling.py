@@ -68,18 +68,20 @@ class Cost:
     def at(self, index: Any) -> "Cost":
         """One candidate's cost, as Python floats."""
         shape = np.shape(self.cycles)
-        return Cost(*(
-            float(np.broadcast_to(np.asarray(getattr(self, field.name)), shape)[index])
-            for field in dataclasses.fields(self)
-        ))  # fmt: skip
+        return Cost(
+            *(
+                float(np.broadcast_to(np.asarray(getattr(self, field.name)), shape)[index])
+                for field in dataclasses.fields(self)
+            )
+        )
 
 
 ZERO = Cost(*(0.0,) * 9)
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """One class of equal steps: how many, cycles computing, cycles and bytes of the DMA."""
+class Rounds:
+    """Equal rounds of the double buffer: how many, cycles computing, cycles of the DMA."""
 
     count: Numbers
     compute: Numbers
@@ -94,7 +96,7 @@ def split(total: Numbers, tile: Numbers, xp: Any) -> list[tuple[Numbers, Numbers
 
 
 def pipeline(
-    steps: list[Step], first: Numbers, last: Numbers, xp: Any
+    steps: list[Rounds], first: Numbers, last: Numbers, xp: Any
 ) -> tuple[Numbers, Numbers, Numbers]:
     """Cycles of double-buffered steps in a row, of which computing, of which DMA.
 

@@ -6,27 +6,37 @@ run one after another, so an event is the sum of its layers.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pulpsim.cost import energy
 from pulpsim.cost.energy import Energy
 from pulpsim.cost.machine import Machine, l2_free_bytes, machine
 from pulpsim.cost.platform import Platform, load
-from pulpsim.cost.products import Matmul
+from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import ZERO, Cost, choose
 from pulpsim.event import memory, schedule
 from pulpsim.event.layers import Pass
 from pulpsim.event.memory import MemoryPlan
 from pulpsim.event.schedule import Scheduled
-from pulpsim.event.setting import EventSetting, Statistics
-from qlrjax.network import mobilenet_v1
+from pulpsim.event.setting import EventSetting
 
 RATIO = 1.2
 SLACK = 0.01
 ADAPTIVE_STEPS = frozenset(
-    {"forward", "normalise", "norm sums", "norm gradient", "weight gradient", "input gradient",
-     "pool", "loss", "update", "replay read"}
-)  # fmt: skip
+    {
+        "forward",
+        "normalise",
+        "norm sums",
+        "norm gradient",
+        "weight gradient",
+        "input gradient",
+        "pool",
+        "loss",
+        "update",
+        "replay read",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +68,10 @@ class EventCost:
     def select(self, **wanted: Any) -> "EventCost":
         """Only passes of a layer or step: `select(layer=20)`, `select(step="forward")`."""
         kept = tuple(
-            row for row in self.passes
+            row
+            for row in self.passes
             if all(getattr(row.scheduled, key) == value for key, value in wanted.items())
-        )  # fmt: skip
+        )
         return dataclasses.replace(self, passes=kept)
 
     @property
@@ -173,7 +184,7 @@ def event_costs(
 
 def staged_bytes(work: Pass, l2_bytes: float) -> float:
     """The least L2 that serves a pass as well as `l2_bytes` do, so that equal passes are shared."""
-    return work.staged_bytes(l2_bytes) if isinstance(work, Matmul) else 0.0
+    return work.staged_bytes(l2_bytes) if isinstance(work, Product) else 0.0
 
 
 def _cost(
@@ -206,52 +217,35 @@ class EventSummary:
     unproven: tuple[str, ...]
 
 
-def event_cost_summary(
-    latent_layer: int,
-    replays: int,
-    bits: int,
-    images_per_event: int,
-    epochs: int,
-    width: float = 1.0,
-    resolution: int | tuple[int, int] = 128,
-    platform: str = "vega",
-    *,
-    classes: int = 50,
-    minibatch: int = 128,
-    statistics: Statistics = "minibatch",
-) -> EventSummary:
-    """The simulated cost of one event of MobileNet-V1, as the tables of `qlrjax hw event` have it.
+def event_cost_summary(setting: EventSetting, platform: str | Path = "vega") -> EventSummary:
+    """The simulated cost of one event, as the tables of `qlrjax hw event` have it.
 
     Args:
-        latent_layer: First trained layer.
-        replays: Slots of the replay memory.
-        bits: Width of a stored code.
-        images_per_event: New images.
-        epochs: Passes over them.
-        width: Channel multiplier.
-        resolution: Of the images, pixels.
+        setting: The event.
         platform: Name or path of a platform.
-        classes: Logits.
-        minibatch: New and replayed latents together.
-        statistics: See `EventSetting`.
 
     Returns:
         The figures; `unproven` names the platform values behind them that are recalled or assumed.
     """
     chip = load(platform)
-    network = mobilenet_v1(width, resolution, classes)
-    setting = EventSetting(
-        network, latent_layer, replays, bits, images_per_event, epochs, minibatch,
-        statistics=statistics,
-    )  # fmt: skip
     result = event_cost(setting, chip)
-    behind = ("cluster.clock_hz", "power.active_watts", "external.bytes_per_s",
-              "external.joules_per_byte", "storage.read_bytes_per_s")  # fmt: skip
+    behind = (
+        "cluster.clock_hz",
+        "power.active_watts",
+        "external.bytes_per_s",
+        "external.joules_per_byte",
+        "storage.read_bytes_per_s",
+    )
     return EventSummary(
-        chip.name, result.seconds, result.joules, result.watts, result.macs_per_cycle,
-        result.memory.learning_bytes, result.memory.fits,
+        chip.name,
+        result.seconds,
+        result.joules,
+        result.watts,
+        result.macs_per_cycle,
+        result.memory.learning_bytes,
+        result.memory.fits,
         tuple(path for path in behind if chip.is_unproven(path)),
-    )  # fmt: skip
+    )
 
 
 def _describe(work: Pass) -> str:

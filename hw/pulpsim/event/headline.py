@@ -82,7 +82,7 @@ def headline(
         fitting[0].memory.learning_bytes / 1e6 if fitting else float("nan"),
         fitting[0].setting.latent_layer if fitting else -1,
         _lifetime(fast[-1], events_per_hour),
-    )  # fmt: skip
+    )
 
 
 def sensitivity(
@@ -110,8 +110,15 @@ def sensitivity(
                     continue  # half a core does not exist
                 pair = (changed, baseline) if which == "chip" else (chip, changed)
                 figures = dataclasses.asdict(headline(settings, *pair))
-                rows.append({"platform": platform.name, "value": path,
-                             "status": provenance.status, "factor": factor, **figures})  # fmt: skip
+                rows.append(
+                    {
+                        "platform": platform.name,
+                        "value": path,
+                        "status": provenance.status,
+                        "factor": factor,
+                        **figures,
+                    }
+                )
     return rows
 
 

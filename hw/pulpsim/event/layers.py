@@ -12,16 +12,27 @@ import dataclasses
 from typing import Literal
 
 from pulpsim.cost.planes import Call, Flat, Linear, Operand, Planes
-from pulpsim.cost.products import Matmul
+from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place
 from pulpsim.event.setting import Statistics
 from qlrjax.network import Layer
 
-Pass = Matmul | Planes | Flat | Linear
+Pass = Product | Planes | Flat | Linear
 StepName = Literal[
-    "frozen", "forward", "normalise", "norm sums", "norm gradient", "weight gradient",
-    "input gradient", "pool", "loss", "update", "replay read", "latent write", "replay write",
-]  # fmt: skip
+    "frozen",
+    "forward",
+    "normalise",
+    "norm sums",
+    "norm gradient",
+    "weight gradient",
+    "input gradient",
+    "pool",
+    "loss",
+    "update",
+    "replay read",
+    "latent write",
+    "replay write",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +46,34 @@ class Places:
     relu: str = "e10_relu6"
 
 
-def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | Matmul:
+def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | Product:
     """Integer forward of a frozen layer over `images` images."""
     height, width = layer.out_hw
     macs = layer.macs * images
     if layer.kind == "pointwise":
-        return Matmul(
-            "i1_4x2", layer.out_channels, layer.in_channels, height * width * images,
-            1.0, 1.0, 1.0, b_rows="m", c_rows="m", a_place=weights, b_place=maps, c_place=maps,
+        return Product(
+            "i1_4x2",
+            layer.out_channels,
+            layer.in_channels,
+            height * width * images,
+            1.0,
+            1.0,
+            1.0,
+            b_rows="m",
+            c_rows="m",
+            a_place=weights,
+            b_place=maps,
+            c_place=maps,
             extra_bytes=8.0,
-        )  # fmt: skip
+        )
     stride = layer.stride
     source = Operand(
-        (width - 1) * stride + 3, 1.0, stride, 3 - stride, maps,
-    )  # fmt: skip
+        (width - 1) * stride + 3,
+        1.0,
+        stride,
+        3 - stride,
+        maps,
+    )
     target = Operand(width, 1.0, place=maps, write=True, padded=layer.kind == "conv")
     if layer.kind == "conv":
         rows = dataclasses.replace(source, row_elements=3 * source.row_elements)
@@ -56,15 +81,17 @@ def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | M
         weight = Operand(place=weights, per_channel_bytes=28.0 + 8.0)
         target = dataclasses.replace(target, padded=False)
         return Planes(
-            layer.out_channels, height, (Call("i3_conv", "lines", width),),
-            (rows, weight, target), images, macs,
-        )  # fmt: skip
+            layer.out_channels,
+            height,
+            (Call("i3_conv", "lines", width),),
+            (rows, weight, target),
+            images,
+            macs,
+        )
     kernel = "i2_dw" if stride == 1 else "i2s_dw"
     call = Call(kernel, "window", (width - 1) * stride + 3, stride, 3 - stride)
     weight = Operand(place=weights, per_channel_bytes=12.0 + 8.0)
-    return Planes(
-        layer.out_channels, height, (call,), (source, weight, target), images, macs
-    )  # fmt: skip
+    return Planes(layer.out_channels, height, (call,), (source, weight, target), images, macs)
 
 
 def frozen_pool(channels: int, hw: tuple[int, int], images: int, maps: Place) -> Planes:
@@ -98,14 +125,20 @@ def forward(
         target = Operand(width, 5.0 if running else 4.0, place=acts, write=True)
         operands = (_padded_input(layer, acts), _taps(places.weights), target)
         return Planes(layer.out_channels, height, calls, operands, group, layer.macs * group)
-    return Matmul(
-        "p1_2x4", layer.out_channels, layer.fan_in, height * width * group,
-        b_bytes=_column_bytes(layer), c_bytes=5.0 if running else 4.0,
+    return Product(
+        "p1_2x4",
+        layer.out_channels,
+        layer.fan_in,
+        height * width * group,
+        b_bytes=_column_bytes(layer),
+        c_bytes=5.0 if running else 4.0,
         c_row_elements=width if padded and running else 0,
-        a_place=places.weights, b_place=acts, c_place=acts,
+        a_place=places.weights,
+        b_place=acts,
+        c_place=acts,
         fused=("e4_bn", places.relu) if running else ("e5_stat",),
         columns=layer.kind == "conv",
-    )  # fmt: skip
+    )
 
 
 def normalise(layer: Layer, group: int, places: Places, *, padded: bool) -> Planes:
@@ -157,12 +190,19 @@ def weight_gradient(layer: Layer, group: int, accumulate: bool, places: Places) 
             dataclasses.replace(_taps(places.gradients), write=True),
         )
         return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
-    return Matmul(
-        "p2a_2x4" if accumulate else "p2_2x4", layer.out_channels, height * width * group,
-        -(-layer.fan_in // 4) * 4, b_bytes=_column_bytes(layer), b_rows="m",
-        a_place=places.maps, b_place=places.activations, c_place=places.gradients,
-        accumulate=accumulate, columns=layer.kind == "conv",
-    )  # fmt: skip
+    return Product(
+        "p2a_2x4" if accumulate else "p2_2x4",
+        layer.out_channels,
+        height * width * group,
+        -(-layer.fan_in // 4) * 4,
+        b_bytes=_column_bytes(layer),
+        b_rows="m",
+        a_place=places.maps,
+        b_place=places.activations,
+        c_place=places.gradients,
+        accumulate=accumulate,
+        columns=layer.kind == "conv",
+    )
 
 
 def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
@@ -178,10 +218,16 @@ def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
     if layer.kind == "linear":
         return Linear("l2_igrad", layer.out_channels, layer.in_channels, group, places.weights)
     if layer.kind == "pointwise":
-        return Matmul(
-            "p3_2x4", layer.in_channels, layer.out_channels, height * width * group,
-            a_rows="k", a_place=places.weights, b_place=maps, c_place=maps,
-        )  # fmt: skip
+        return Product(
+            "p3_2x4",
+            layer.in_channels,
+            layer.out_channels,
+            height * width * group,
+            a_rows="k",
+            a_place=places.weights,
+            b_place=maps,
+            c_place=maps,
+        )
     if layer.stride == 1:
         call = Call("d3_col", "window", width + 2, 1, 2)
         source = Operand(width + 2, scale=1, halo=2, place=maps)
@@ -207,7 +253,7 @@ def pool(channels: int, hw: tuple[int, int], group: int, places: Places, *, back
 def loss(classes: int, group: int) -> Planes:
     """Softmax cross-entropy and its gradient."""
     operands = (Operand(classes), Operand(classes, write=True))
-    return Planes(1, 1, (Call("e8_smx", "elements", classes),), operands, group)
+    return Planes(1, 1, (Call("e8_smx", "vector", classes),), operands, group)
 
 
 def update(parameters: int, weights: Place, gradients: Place, momentum: Place, zero: bool) -> Flat:

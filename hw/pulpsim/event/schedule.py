@@ -6,6 +6,7 @@ from pulpsim.event import layers, memory
 from pulpsim.event.layers import Pass, Places, StepName
 from pulpsim.event.memory import MemoryPlan
 from pulpsim.event.setting import EventSetting
+from qlrjax.network import Layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,12 @@ def training(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
     places = plan.place
     accumulate = setting.groups_per_minibatch > 1
     step = layers.update(
-        memory.trained_parameters(setting), places("trained weights"), places("gradients"),
-        places("momentum"), accumulate,
-    )  # fmt: skip
+        memory.trained_parameters(setting),
+        places("trained weights"),
+        places("gradients"),
+        places("momentum"),
+        accumulate,
+    )
     found.append(Scheduled(-1, "parameters", "update", step, setting.iterations))
     if setting.admitted:
         copied = layers.replay_write(setting.admitted * setting.latent_bytes)
@@ -70,49 +74,73 @@ def training(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
 
 def training_pass(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
     """One group of samples through the trained layers, there and back."""
-    network, group = setting.network, setting.group
-    trained = network.adaptive(setting.latent_layer)
     places = Places(
-        plan.place("activations"), plan.place("gradient maps"),
-        plan.place("trained weights"), plan.place("gradients"),
-        "e10_relu6" if network.activation == "relu6" else "e3_fwd",
-    )  # fmt: skip
-    statistics = setting.statistics
-    read = layers.replay_read(setting.latent_elements * group, setting.bits, places.activations)
-    found = [Scheduled(-1, "replays", "replay read", read, 1)]
+        plan.place("activations"),
+        plan.place("gradient maps"),
+        plan.place("trained weights"),
+        plan.place("gradients"),
+        "e10_relu6" if setting.network.activation == "relu6" else "e3_fwd",
+    )
+    elements = setting.latent_elements * setting.group
+    read = layers.replay_read(elements, setting.bits, places.activations)
+    replays = Scheduled(-1, "replays", "replay read", read, 1)
+    return [replays, *_there(setting, places), *_back(setting, places)]
 
-    def add(index: int, name: str, step: StepName, work: Pass) -> None:
-        found.append(Scheduled(index, name, step, work, 1))
 
-    following = {row.index: trained[i + 1] for i, row in enumerate(trained[:-1])}
-    for row in trained[:-1]:
-        padded = following[row.index].kind == "depthwise"
-        add(row.index, row.name, "forward",
-            layers.forward(row, group, statistics, places, padded=padded))  # fmt: skip
+def _once(row: Layer, step: StepName, work: Pass) -> Scheduled:
+    return Scheduled(row.index, row.name, step, work, 1)
+
+
+def _pooling(setting: EventSetting, places: Places, *, back: bool) -> list[Scheduled]:
+    """The average pooling, which is trained through where layers below the last are."""
+    trained, network = setting.network.adaptive(setting.latent_layer), setting.network
+    if len(trained) == 1:
+        return []
+    channels = trained[-1].in_channels
+    work = layers.pool(channels, network.pool_hw, setting.group, places, back=back)
+    return [Scheduled(trained[-1].index, "pool", "pool", work, 1)]
+
+
+def _there(setting: EventSetting, places: Places) -> list[Scheduled]:
+    """Forward, up to the loss."""
+    group, statistics = setting.group, setting.statistics
+    *lower, last = setting.network.adaptive(setting.latent_layer)
+    found = []
+    for row, following in zip(lower, [*lower[1:], last], strict=True):
+        padded = following.kind == "depthwise"
+        work = layers.forward(row, group, statistics, places, padded=padded)
+        found.append(_once(row, "forward", work))
         if statistics == "minibatch":
-            add(row.index, row.name, "normalise",
-                layers.normalise(row, group, places, padded=padded))  # fmt: skip
-    last = trained[-1]
-    channels, hw = last.in_channels, network.pool_hw
-    pooled = len(trained) > 1
-    if pooled:
-        add(last.index, "pool", "pool", layers.pool(channels, hw, group, places, back=False))
-    add(last.index, last.name, "forward",
-        layers.forward(last, group, statistics, places, padded=False))  # fmt: skip
-    add(last.index, last.name, "loss", layers.loss(last.out_channels, group))
+            second = layers.normalise(row, group, places, padded=padded)
+            found.append(_once(row, "normalise", second))
+    found += _pooling(setting, places, back=False)
+    work = layers.forward(last, group, statistics, places, padded=False)
+    loss = layers.loss(last.out_channels, group)
+    return [*found, _once(last, "forward", work), _once(last, "loss", loss)]
+
+
+def _back(setting: EventSetting, places: Places) -> list[Scheduled]:
+    """Gradients of weights and inputs, from the last layer down."""
+    group, statistics = setting.group, setting.statistics
+    *lower, last = setting.network.adaptive(setting.latent_layer)
     # Gradients accumulate over samples; a whole mini-batch in one product does not need to.
     accumulate = setting.groups_per_minibatch > 1
-    add(last.index, last.name, "weight gradient",
-        layers.weight_gradient(last, group, accumulate, places))  # fmt: skip
-    if pooled:
-        add(last.index, last.name, "input gradient", layers.input_gradient(last, group, places))
-        add(last.index, "pool", "pool", layers.pool(channels, hw, group, places, back=True))
-    for row in reversed(trained[:-1]):
+
+    def weights(row: Layer) -> Scheduled:
+        work = layers.weight_gradient(row, group, accumulate, places)
+        return _once(row, "weight gradient", work)
+
+    def inputs(row: Layer) -> Scheduled:
+        return _once(row, "input gradient", layers.input_gradient(row, group, places))
+
+    found = [weights(last)]
+    if lower:
+        found.append(inputs(last))
+    found += _pooling(setting, places, back=True)
+    for row in reversed(lower):
         for step, work in layers.norm_backward(row, group, statistics, places):
-            add(row.index, row.name, step, work)
-        add(row.index, row.name, "weight gradient",
-            layers.weight_gradient(row, group, accumulate, places))  # fmt: skip
+            found.append(_once(row, step, work))
+        found.append(weights(row))
         if row.index > setting.latent_layer:
-            add(row.index, row.name, "input gradient",
-                layers.input_gradient(row, group, places))  # fmt: skip
+            found.append(inputs(row))
     return found

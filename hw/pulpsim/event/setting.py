@@ -46,8 +46,15 @@ class EventSetting:
         self.network.check_latent_layer(self.latent_layer)
         if not 1 <= self.bits <= 8:
             raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8")
-        least = {"images": 1, "epochs": 1, "minibatch": 1, "replays": 0, "event_index": 0,
-                 "samples_per_pass": 1, "images_per_pass": 1}  # fmt: skip
+        least = {
+            "images": 1,
+            "epochs": 1,
+            "minibatch": 1,
+            "replays": 0,
+            "event_index": 0,
+            "samples_per_pass": 1,
+            "images_per_pass": 1,
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small; use at least {low}")

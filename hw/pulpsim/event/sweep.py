@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pulpsim.cost import contention, energy
+from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.machine import Machine, l2_free_bytes
-from pulpsim.cost.platform import FpuMap, Platform, PlatformError
+from pulpsim.cost.platform import Platform, PlatformError
 from pulpsim.cost.tiling import Cost
 from pulpsim.event import memory, schedule
 from pulpsim.event.event import RATIO, SLACK, staged_bytes
@@ -38,10 +39,14 @@ class Variant:
         """The same chip as a platform."""
         fpus = self.cores if self.fpu_map == "private" else min(base.cluster.fpus, self.cores)
         return base.replace(
-            **{"cluster.cores": self.cores, "cluster.l1_bytes": self.l1_bytes,
-               "dma.bus_bytes": self.dma_bus_bytes, "cluster.fpu_map": self.fpu_map,
-               "cluster.fpus": fpus}
-        )  # fmt: skip
+            **{
+                "cluster.cores": self.cores,
+                "cluster.l1_bytes": self.l1_bytes,
+                "dma.bus_bytes": self.dma_bus_bytes,
+                "cluster.fpu_map": self.fpu_map,
+                "cluster.fpus": fpus,
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +118,12 @@ def _arrays(platforms: Sequence[Platform]) -> Chips:
 
     return {
         "cores": column([chip.cluster.cores for chip in platforms]),
-        "l1": column([chip.cluster.l1_bytes - chip.cluster.l1_reserved_bytes
-                      for chip in platforms]),
+        "l1": column(
+            [chip.cluster.l1_bytes - chip.cluster.l1_reserved_bytes for chip in platforms]
+        ),
         "bus": column([chip.dma.bus_bytes for chip in platforms if chip.dma]),
         "rates": {name: column([rate[name] for rate in rates]) for name in rates[0]},
-    }  # fmt: skip
+    }
 
 
 def _best(

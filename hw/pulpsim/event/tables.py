@@ -4,19 +4,24 @@ from typing import Any
 
 from pulpsim.cost.planes import Flat, Linear, Planes
 from pulpsim.cost.platform import Platform
-from pulpsim.cost.products import Matmul
+from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place
 from pulpsim.event.event import EventCost, PassCost
 from pulpsim.event.layers import Pass
 
 Row = dict[str, Any]
 ENERGY_PATHS = (
-    "power.active_watts", "l2.joules_per_byte", "storage.joules_per_byte",
+    "power.active_watts",
+    "l2.joules_per_byte",
+    "storage.joules_per_byte",
     "external.joules_per_byte",
-)  # fmt: skip
+)
 TIME_PATHS = (
-    "cluster.clock_hz", "cluster.fpu_map", "external.bytes_per_s", "storage.read_bytes_per_s",
-)  # fmt: skip
+    "cluster.clock_hz",
+    "cluster.fpu_map",
+    "external.bytes_per_s",
+    "storage.read_bytes_per_s",
+)
 BATTERY_PATHS = ("battery.charge_mah", "battery.volts", "power.sleep_watts")
 
 
@@ -65,10 +70,13 @@ def memory(result: EventCost) -> list[Row]:
     }
     plan = result.memory
     rows: list[Row] = [
-        {"tensor": row.name + (" (before training)" if row.reused else ""),
-         "memory": label[row.place], "bytes": row.size_bytes}
+        {
+            "tensor": row.name + (" (before training)" if row.reused else ""),
+            "memory": label[row.place],
+            "bytes": row.size_bytes,
+        }
         for row in plan.tensors
-    ]  # fmt: skip
+    ]
     capacities: dict[Place, int] = {
         "external": plan.external_bytes,
         "storage": plan.storage_bytes,
@@ -76,8 +84,13 @@ def memory(result: EventCost) -> list[Row]:
     for place, capacity in capacities.items():
         used = plan.used_bytes(place)
         state = "fits" if used <= capacity else "does not fit"
-        rows.append({"tensor": f"in all, of {capacity} bytes: {state}",
-                     "memory": label[place], "bytes": used})  # fmt: skip
+        rows.append(
+            {
+                "tensor": f"in all, of {capacity} bytes: {state}",
+                "memory": label[place],
+                "bytes": used,
+            }
+        )
     return rows
 
 
@@ -176,7 +189,7 @@ def _pass(row: PassCost, platform: Platform) -> Row:
 
 def _kernels(work: Pass) -> tuple[str, ...]:
     match work:
-        case Matmul():
+        case Product():
             return (work.kernel, *work.fused)
         case Planes():
             return tuple(call.kernel for call in work.calls)

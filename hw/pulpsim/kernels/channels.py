@@ -1,80 +1,84 @@
 """Per channel: batch normalization forward and backward, global average pooling."""
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from collections.abc import Callable
+from pathlib import Path
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import F32, Kernel, Operand
+from pulpsim.kernels.record import LEAF, ClosedForm, Kernel, Mix, Numbers, Spent, Work
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape
 
-
-def _plane(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[4]
-
-
-def _vector(tile: Tile) -> tuple[int, ...]:
-    return (tile.scalars[5],)
+_SHAPE = Shape(
+    "C{channels}_HW{hw}", "C32_HW16", (Rule(lambda s: s.hw % 4 == 0, "HW to be a multiple of 4"),)
+)
 
 
-def scale_and_shift(
-    x: Float[Array, "c hw"], scale: Float[Array, " c"], shift: Float[Array, " c"]
-) -> tuple[Float[Array, "c hw"]]:
-    """Normalization with known statistics."""
-    return (x * scale[:, None] + shift[:, None],)
+def _plane(name: str, word: int) -> Buffer:
+    return Buffer(name, word, lambda s: 4 * s.channels * s.hw)
 
 
-def sums(x: Float[Array, "c hw"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Sum and sum of squares."""
-    return jnp.sum(x, axis=1), jnp.sum(x * x, axis=1)
+def _vector(name: str, word: int) -> Buffer:
+    return Buffer(name, word, lambda s: 4 * s.channels)
 
 
-def gradient_sums(
-    dy: Float[Array, "c hw"],
-    first: Float[Array, " c"],
-    second: Float[Array, " c"],
-    xhat: Float[Array, "c hw"],
-) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Adds to both sums: first += sum dy; second += sum dy xhat."""
-    return first + jnp.sum(dy, axis=1), second + jnp.sum(dy * xhat, axis=1)
+def _spent(base: int, per_channel: int, per_pixel: int) -> Callable[..., Spent]:
+    def spent(n: Numbers, hw: Numbers) -> Spent:
+        return Spent(base + n * (per_channel + per_pixel * hw), 0, LEAF)
+
+    return spent
 
 
-def gradient(
-    dy: Float[Array, "c hw"],
-    first: Float[Array, " c"],
-    xhat: Float[Array, "c hw"],
-    second: Float[Array, " c"],
-    scale: Float[Array, " c"],
-    inverse: Float[Array, ""],
-) -> tuple[Float[Array, "c hw"]]:
-    """Input gradient: dx = scale (dy - inverse first - xhat inverse second)."""
-    mean, slope = inverse * first[:, None], inverse * second[:, None]
-    return (scale[:, None] * (dy - mean - xhat * slope),)
-
-
-def pool(x: Float[Array, "c hw"], inverse: Float[Array, ""]) -> tuple[Float[Array, " c"]]:
-    """Mean: inverse * sum of each channel."""
-    return (jnp.sum(x, axis=1) * inverse,)
-
-
-def pool_gradient(
-    dy: Float[Array, " c"], like: Float[Array, "c hw"], inverse: Float[Array, ""]
-) -> tuple[Float[Array, "c hw"]]:
-    """The same share of the gradient for every pixel; `like` gives the size."""
-    return (jnp.zeros_like(like) + (dy * inverse)[:, None],)
-
-
-_X, _DX = Operand(0, F32, _plane), Operand(2, F32, _plane)
-_XHAT = Operand(3, F32, _plane)
-
-
-def _v(word: int) -> Operand:
-    return Operand(word, F32, _vector)
+def _kernel(
+    name: str, arguments: tuple[Argument, ...], form: ClosedForm, reference: str = "C32_HW64"
+) -> Kernel:
+    return Kernel(
+        name,
+        Path(__file__).with_suffix(".s"),
+        _SHAPE,
+        (*arguments, Scalar("hw", 4), Scalar("channels", 5)),
+        Work("channels", ("hw",)),
+        form,
+        reference,
+    )
 
 
 KERNELS = (
-    Kernel("e4_bn", (_X, _v(1), _v(3)), (_DX,), scale_and_shift),
-    Kernel("e5_stat", (_X,), (_v(1), _v(2)), sums),
-    Kernel("e6a_bnsum", (_X, _v(1), _v(2), _XHAT), (_v(1), _v(2)), gradient_sums),
-    Kernel("e6b_bnbwd", (_X, _v(1), _XHAT, _v(8), _v(9)), (_DX,), gradient, {10: F32}),
-    Kernel("e7_gapf", (_X,), (_v(2),), pool, {3: F32}),
-    Kernel("e7_gapb", (_v(0), _DX), (_DX,), pool_gradient, {3: F32}),
+    _kernel(
+        "e4_bn",
+        (_plane("x", 0), _vector("scale", 1), _plane("y", 2), _vector("shift", 3)),
+        ClosedForm(_spent(20, 5, 3), Mix(4, 12, loads=(4,), stores=(4,), fma=4)),
+    ),
+    _kernel(
+        "e5_stat",
+        (_plane("x", 0), _vector("sum", 1), _vector("squares", 2)),
+        ClosedForm(_spent(18, 5, 3), Mix(4, 12, loads=(4,), fma=4, fp=4)),
+    ),
+    _kernel(
+        "e6a_bnsum",
+        (_plane("dy", 0), _vector("first", 1), _vector("second", 2), _plane("xhat", 3)),
+        ClosedForm(_spent(20, 5, 4), Mix(4, 16, loads=(4, 4), fma=4, fp=4)),
+    ),
+    _kernel(
+        "e6b_bnbwd",
+        (
+            _plane("dy", 0),
+            _vector("first", 1),
+            _plane("dx", 2),
+            _plane("xhat", 3),
+            _vector("second", 8),
+            _vector("scale", 9),
+            Scalar("inverse", 10, 0.125),
+        ),
+        ClosedForm(_spent(41, 9, 5), Mix(4, 20, loads=(4, 4), stores=(4,), fma=8, fp=4)),
+    ),
+    _kernel(
+        "e7_gapf",
+        (_plane("x", 0), _vector("mean", 2), Scalar("inverse", 3, 0.125)),
+        ClosedForm(_spent(17, 6, 2), Mix(4, 8, loads=(4,), fp=4)),
+        "C64_HW16",
+    ),
+    _kernel(
+        "e7_gapb",
+        (_vector("dy", 0), _plane("dx", 2), Scalar("inverse", 3, 0.125)),
+        ClosedForm(_spent(17, 6, 1), Mix(4, 4, stores=(4,))),
+        "C64_HW16",
+    ),
 )

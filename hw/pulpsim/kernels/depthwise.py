@@ -1,111 +1,123 @@
-"""Depthwise 3x3 layers in FP32: forward, input gradient, weight gradient; strides 1 and 2."""
+"""Depthwise 3x3 layers in FP32 on padded planes: forward and input gradient, strides 1 and 2.
 
-import functools
+Columns of outputs are walked downwards, three input rows in registers. `d1_col` and `d1s_col` are
+the forward passes, `d3_col` and `d3s_igrad` the input gradients; `d1s_s2` is an earlier, slower
+forward pass of stride 2.
+"""
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from collections.abc import Callable
+from pathlib import Path
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import F32, Kernel, Operand
+from pulpsim.kernels.record import RESTORES_RA, ClosedForm, Kernel, Mix, Numbers, Spent, Work
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape, Sizes
 
-_TAPS = [(row, column) for row in range(3) for column in range(3)]
-
-
-def _in(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[3], tile.scalars[4]
-
-
-def _out(stride: int, tile: Tile) -> tuple[int, ...]:
-    channels, hin, win = _in(tile)
-    return channels, (hin - 3) // stride + 1, (win - 3) // stride + 1
+PROGRAM = Path(__file__).with_suffix(".s")
+PLANES, LIKE = "C{channels}_{hin}x{win}", "C16_10x10 (padded input)"
+ODD = Rule(
+    lambda s: s.hin % 2 == 1 and s.win % 2 == 1, "odd input sizes (2 * outputs + 1)"
+)  # what stride 2 takes
 
 
-def _weights(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], 9
-
-
-def _twice(tile: Tile) -> tuple[int, ...]:
-    channels, rows, columns = _in(tile)
-    return channels, 2 * (rows - 1), 2 * (columns - 1)
-
-
-def _window(
-    x: Float[Array, "c hin win"], row: int, column: int, stride: int, shape: tuple[int, ...]
-) -> Float[Array, "c hout wout"]:
-    rows = row + stride * (shape[0] - 1) + 1
-    columns = column + stride * (shape[1] - 1) + 1
-    return x[:, row:rows:stride, column:columns:stride]
-
-
-def forward(
-    x: Float[Array, "c hin win"], w: Float[Array, "c 9"], stride: int = 1
-) -> tuple[Float[Array, "c hout wout"]]:
-    """Output of a padded input."""
-    shape = tuple((size - 3) // stride + 1 for size in x.shape[1:])
-    terms = (
-        _window(x, row, column, stride, shape) * w[:, index, None, None]
-        for index, (row, column) in enumerate(_TAPS)
+def at_least(rows: int, columns: int) -> Rule:
+    """Smallest padded input."""
+    return Rule(
+        lambda s: s.hin >= rows and s.win >= columns, f"an input of at least {rows}x{columns}"
     )
-    return (functools.reduce(jnp.add, terms),)
 
 
-def backward(
-    dy: Float[Array, "c hin win"], w: Float[Array, "c 9"]
-) -> tuple[Float[Array, "c hout wout"]]:
-    """Input gradient, stride 1: forward with the weights reversed, of a padded gradient."""
-    return forward(dy, w[:, ::-1])
+def arguments(outputs: Callable[[Sizes], int]) -> tuple[Argument, ...]:
+    """Input planes, nine weights a channel and output planes of `outputs` words."""
+    return (
+        Buffer("x", 0, lambda s: 4 * s.channels * s.hin * s.win),
+        Buffer("w", 1, lambda s: 36 * s.channels),
+        Buffer("y", 2, lambda s: 4 * s.channels * outputs(s)),
+        Scalar("hin", 3),
+        Scalar("win", 4),
+        Scalar("channels", 5),
+    )
 
 
-def backward_stride2(
-    dy: Float[Array, "c rows columns"], w: Float[Array, "c 9"]
-) -> tuple[Float[Array, "c hout wout"]]:
-    """Input gradient, stride 2, padding 1: each 2x2 block of dx from a 2x2 window of dy.
-
-    The last row and column of `dy` are zero; they are the window's part outside.
-    """
-    w = w[:, :, None, None]
-    here, right = dy[:, :-1, :-1], dy[:, :-1, 1:]
-    below, across = dy[:, 1:, :-1], dy[:, 1:, 1:]
-    even = jnp.stack([here * w[:, 4], here * w[:, 5] + right * w[:, 3]], -1)
-    both = here * w[:, 8] + right * w[:, 6] + below * w[:, 2] + across * w[:, 0]
-    odd = jnp.stack([here * w[:, 7] + below * w[:, 1], both], -1)
-    channels, rows, columns = here.shape
-    return (jnp.stack([even, odd], 2).reshape(channels, 2 * rows, 2 * columns),)
+def taps(channels: Numbers, hin: Numbers, win: Numbers) -> Numbers:
+    """MACs of stride 1."""
+    return 9 * channels * (hin - 2) * (win - 2)
 
 
-def weights(
-    x: Float[Array, "c hin win"], dy: Float[Array, "c hout wout"], stride: int = 1
-) -> tuple[Float[Array, "c 9"]]:
-    """Weight gradient."""
-    sums = [
-        jnp.sum(_window(x, row, column, stride, dy.shape[1:]) * dy, axis=(1, 2))
-        for row, column in _TAPS
-    ]
-    return (jnp.stack(sums, axis=1),)
+def taps_stride2(channels: Numbers, hin: Numbers, win: Numbers) -> Numbers:
+    """MACs of stride 2."""
+    return 9 * channels * (hin // 2) * (win // 2)
 
 
-def weights_accumulated(
-    x: Float[Array, "c hin win"],
-    dy: Float[Array, "c hout wout"],
-    dw: Float[Array, "c 9"],
-    stride: int = 1,
-) -> tuple[Float[Array, "c 9"]]:
-    """Weight gradient added to `dw`."""
-    return (dw + weights(x, dy, stride)[0],)
+STRIDE1 = arguments(lambda s: (s.hin - 2) * (s.win - 2))
+STRIDE2 = arguments(lambda s: (s.hin // 2) * (s.win // 2))
+WORK1 = Work("channels", ("hin", "win"), taps)
+WORK2 = Work("channels", ("hin", "win"), taps_stride2)
 
 
-_X, _W = Operand(0, F32, _in), Operand(1, F32, _weights)
-_Y = [Operand(2, F32, functools.partial(_out, stride)) for stride in (1, 2)]
-_forward2 = functools.partial(forward, stride=2)
+def _column_walk(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
+    hout, wout = hin - 2, win - 2
+    rest = hout - hout // 3 * 3
+    column = 12 + 13 * hout + 2 * ((rest + 1) // 2)
+    taken = n - 1 + n * wout * (1 - rest // 2)
+    return Spent(63 + n * (17 + wout * column), taken, 0, RESTORES_RA)
+
+
+def _column_walk_stride2(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
+    hout, wout = hin // 2, win // 2
+    odd = hout - hout // 2 * 2
+    taken = n - 1 + n * wout * (1 - odd)
+    return Spent(59 + n * (17 + wout * (9 + 16 * hout)), taken, 0, RESTORES_RA)
+
+
+def _input_gradient_stride2(n: Numbers, ho: Numbers, wo: Numbers) -> Spent:
+    odd = wo - wo // 2 * 2
+    taken = n - 1 + n * ho * (1 - odd)
+    return Spent(57 + n * (13 + ho * (9 + 15 * wo)), taken, 0, RESTORES_RA)
+
+
+_WALK = ClosedForm(
+    _column_walk, Mix(9, 13, loads=(3,), stores=(1,), fma=8, fp=1, alu=2, loops=1 / 3)
+)
+_WALK2 = ClosedForm(
+    _column_walk_stride2, Mix(9, 16, loads=(3, 3), stores=(1,), fma=8, fp=1, alu=3, loops=1 / 2)
+)
+_ONE, _TWO = Shape(PLANES, LIKE, (at_least(5, 3),)), Shape(PLANES, LIKE, (ODD, at_least(5, 3)))
 
 KERNELS = (
-    *(Kernel(name, (_X, _W), (_Y[0],), forward) for name in ("d1_col", "xdw_naive", "xdw_unroll")),
-    Kernel("d3_col", (_X, _W), (_Y[0],), backward),
-    Kernel("d1s_s2", (_X, _W), (_Y[1],), _forward2),
-    Kernel("d1s_col", (_X, _W), (_Y[1],), _forward2),
-    Kernel("d3s_igrad", (_X, _W), (Operand(2, F32, _twice),), backward_stride2),
-    Kernel("d2_wgrad", (_X, _Y[0]), (_W,), weights),
-    Kernel("d2s_wgrad", (_X, _Y[1]), (_W,), functools.partial(weights, stride=2)),
-    Kernel("d2a_wgrad", (_X, _Y[0], _W), (_W,), weights_accumulated),
-    Kernel("d2sa_wgrad", (_X, _Y[1], _W), (_W,), functools.partial(weights_accumulated, stride=2)),
+    Kernel("d1_col", PROGRAM, _ONE, STRIDE1, WORK1, _WALK, "C16_10x10"),
+    Kernel("d3_col", PROGRAM, _ONE, STRIDE1, WORK1, _WALK, "C16_10x10"),
+    Kernel(
+        "d1s_s2",
+        PROGRAM,
+        Shape(PLANES, LIKE, (ODD, at_least(3, 3))),
+        STRIDE2,
+        WORK2,
+        reference="C16_9x9",
+    ),
+    Kernel("d1s_col", PROGRAM, _TWO, STRIDE2, WORK2, _WALK2, "C16_9x9"),
+    Kernel(
+        "d3s_igrad",
+        PROGRAM,
+        # Gradient of the output, one row and column of zeros more, to gradient of the input.
+        Shape(
+            "C{channels}_{ho}x{wo}to{hi}x{wi}",
+            "C16_4x4to8x8",
+            (
+                Rule(lambda s: s.hi == 2 * s.ho and s.wi == 2 * s.wo, "an input twice the output"),
+                Rule(lambda s: s.wo >= 2, "an output at least 2 wide"),
+            ),
+        ),
+        (
+            Buffer("dy", 0, lambda s: 4 * s.channels * (s.ho + 1) * (s.wo + 1)),
+            Buffer("w", 1, lambda s: 36 * s.channels),
+            Buffer("dx", 2, lambda s: 4 * s.channels * s.hi * s.wi),
+            Scalar("rows", 3, lambda s: s.ho + 1),
+            Scalar("columns", 4, lambda s: s.wo + 1),
+            Scalar("channels", 5),
+        ),
+        Work("channels", ("ho", "wo"), lambda channels, ho, wo: 9 * channels * ho * wo),
+        ClosedForm(
+            _input_gradient_stride2, Mix(9, 15, loads=(1, 1), stores=(2, 2), fma=5, fp=4, alu=2)
+        ),
+        "C16_4x4to8x8",
+    ),
 )

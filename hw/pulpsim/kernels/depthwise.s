@@ -1,3 +1,5 @@
+.include "frame.s"
+
 .macro DPH a0_,a1_,a2_,b0_,b1_,b2_,n0_,n1_,n2_
     lw \n1_,4(t0); lw \n2_,8(t0); p.lw \n0_,t2(t0!); fmul.s t6,\a0_,s0; fmadd.s t6,\a1_,s1,t6
     fmadd.s t6,\a2_,s2,t6; fmadd.s t6,\b0_,s3,t6; fmadd.s t6,\b1_,s4,t6; fmadd.s t6,\b2_,s5,t6

@@ -1,3 +1,5 @@
+.include "frame.s"
+
 .macro WPH a0_,a1_,a2_,b0_,b1_,b2_,n0_,n1_,n2_
     p.lw t6,4(a2!); p.lw \n0_,4(t0!); p.lw \n1_,4(t1!); p.lw \n2_,4(t2!); fmadd.s s0,\a0_,t6,s0
     fmadd.s s3,\a1_,t6,s3; fmadd.s s6,\a2_,t6,s6; fmadd.s s1,\b0_,t6,s1; fmadd.s s4,\b1_,t6,s4

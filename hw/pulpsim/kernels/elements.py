@@ -1,96 +1,88 @@
-"""Element by element: SGD, dequantize, ReLU, and replay codes packed and unpacked."""
+"""Element by element: SGD with momentum, dequantization of 8-bit codes, ReLU and its gradient."""
 
-import functools
+from collections.abc import Callable
+from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, UInt8
+from pulpsim.kernels.record import LEAF, RESTORES_RA, ClosedForm, Kernel, Mix, Numbers, Spent, Work
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import F32, U8, Kernel, Operand
-
-
-def _n(tile: Tile) -> tuple[int, ...]:
-    return (tile.items,)
+PROGRAM = Path(__file__).with_suffix(".s")
 
 
-def _groups(width: int, tile: Tile) -> tuple[int, ...]:
-    return tile.items // 8, width
+def elements_shape(divisor: int) -> Shape:
+    """Shapes `n1024`, a multiple of `divisor`."""
+    rule = Rule(lambda s: s.elements % divisor == 0, f"n to be a multiple of {divisor}")
+    return Shape("n{elements}", "n1024", (rule,))
 
 
-def sgd(
-    w: Float[Array, " n"],
-    g: Float[Array, " n"],
-    m: Float[Array, " n"],
-    momentum: Float[Array, ""],
-    rate: Float[Array, ""],
-    decay: Float[Array, ""],
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Step: m = momentum m + g + decay w; w -= rate m. Returns (w, m)."""
-    m = m * momentum + (g + decay * w)
-    return w - rate * m, m
+def words(name: str, word: int) -> Buffer:
+    """A float per element."""
+    return Buffer(name, word, lambda s: 4 * s.elements)
 
 
-def dequantize(codes: UInt8[Array, " n"], scale: Float[Array, ""]) -> tuple[Float[Array, " n"]]:
-    """Codes times their scale."""
-    return (codes.astype(jnp.float32) * scale,)
+def codes(name: str, word: int) -> Buffer:
+    """A byte per element."""
+    return Buffer(name, word, lambda s: s.elements)
 
 
-def relu(x: Float[Array, " n"]) -> tuple[UInt8[Array, " n"], Float[Array, " n"]]:
-    """(mask of positive values, max(x, 0))."""
-    return (x > 0).astype(jnp.uint8), jnp.maximum(x, 0.0)
+def steps(base: int, per: int, step: int, misaligned: float = 0.0) -> Callable[..., Spent]:
+    """`per` instructions for every `step` elements."""
+
+    def spent(n: Numbers) -> Spent:
+        count = -(-n // step)
+        return Spent(base + per * count, 0, LEAF, misaligned * count)
+
+    return spent
 
 
-def relu6(x: Float[Array, " n"]) -> tuple[UInt8[Array, " n"], Float[Array, " n"]]:
-    """(mask of values inside, min(max(x, 0), 6))."""
-    return ((x > 0) & (x < 6)).astype(jnp.uint8), jnp.clip(x, 0.0, 6.0)
+def _sgd(n: Numbers) -> Spent:
+    return Spent(47 + 8 * n, 0, 0, RESTORES_RA)
 
 
-def masked(dy: Float[Array, " n"], mask: UInt8[Array, " n"]) -> tuple[Float[Array, " n"]]:
-    """Gradient where the mask is set."""
-    return (jnp.where(mask > 0, dy, 0.0),)
+def _fours(name: str, arguments: tuple[Argument, ...], form: ClosedForm | None) -> Kernel:
+    work = Work("elements", granularity=4)
+    return Kernel(name, PROGRAM, elements_shape(4), arguments, work, form, "n1024")
 
 
-def unpack(
-    packed: UInt8[Array, "groups bits"], scale: Float[Array, ""]
-) -> tuple[Float[Array, "groups 8"]]:
-    """Little-endian bit stream of narrow codes to floats."""
-    bits = packed.shape[1]
-    single = jnp.unpackbits(packed, axis=1, bitorder="little").reshape(-1, 8, bits)
-    codes = jnp.sum(single.astype(jnp.int32) << np.arange(bits, dtype=np.int32)[None, None], axis=2)
-    return (codes.astype(jnp.float32) * scale,)
-
-
-def narrow_and_pack(codes: UInt8[Array, "groups 8"], bits: int) -> tuple[UInt8[Array, "groups b"]]:
-    """The high `bits` of 8-bit codes as a little-endian bit stream."""
-    places = np.arange(8 - bits, 8, dtype=np.uint8)[None, None]
-    single = (codes[:, :, None] >> places) & np.uint8(1)
-    flat = single.reshape(codes.shape[0], 8 * bits)
-    return (jnp.packbits(flat, axis=1, bitorder="little"),)
-
-
-_F = [Operand(word, F32, _n) for word in range(3)]
-_B = [Operand(word, U8, _n) for word in range(2)]
-
-
-def _replay(bits: int) -> tuple[Kernel, Kernel]:
-    narrow, wide = functools.partial(_groups, bits), functools.partial(_groups, 8)
-    packing = functools.partial(narrow_and_pack, bits=bits)
-    return (
-        Kernel(
-            f"e9_unp{bits}", (Operand(0, U8, narrow),), (Operand(2, F32, wide),), unpack, {3: F32}
-        ),
-        Kernel(f"e9_pck{bits}", (Operand(0, U8, wide),), (Operand(2, U8, narrow),), packing),
-    )
-
+_DEQUANTIZE = (codes("codes", 0), words("y", 2), Scalar("scale", 3, 0.0123))
+_RELU = (words("x", 0), codes("mask", 1), words("y", 2))
 
 KERNELS = (
-    Kernel("e1_sgd", tuple(_F), (_F[0], _F[2]), sgd, {3: F32, 4: F32, 5: F32}),
-    Kernel("e2_cvt", (_B[0],), (_F[2],), dequantize, {3: F32}),
-    Kernel("e2_trick", (_B[0],), (_F[2],), dequantize, {3: F32}),
-    Kernel("e3_fwd", (_F[0],), (_B[1], _F[2]), relu),
-    Kernel("e3_bwd", (_F[0], _B[1]), (_F[2],), masked),
-    Kernel("e10_relu6", (_F[0],), (_B[1], _F[2]), relu6),
-    *_replay(7),
-    *_replay(6),
+    Kernel(
+        "e1_sgd",
+        PROGRAM,
+        elements_shape(2),
+        (
+            words("w", 0),
+            words("g", 1),
+            words("m", 2),
+            Scalar("momentum", 3, 0.5),
+            Scalar("rate", 4, 0.25),
+            Scalar("decay", 5, 0.125),
+        ),
+        Work("elements", granularity=2),
+        ClosedForm(_sgd, Mix(2, 16, loads=(2, 2, 2), stores=(2, 2), fma=6)),
+        "n1024",
+    ),
+    _fours("e2_cvt", _DEQUANTIZE, None),
+    _fours(
+        "e2_trick",
+        _DEQUANTIZE,
+        ClosedForm(steps(17, 16, 4), Mix(4, 16, loads=(4,), stores=(4,), fp=12)),
+    ),
+    _fours(
+        "e3_fwd",
+        _RELU,
+        ClosedForm(steps(16, 20, 4), Mix(4, 20, loads=(4,), stores=(4, 1, 1, 1, 1), alu=16)),
+    ),
+    _fours(
+        "e3_bwd",
+        (words("dy", 0), codes("mask", 1), words("dx", 2)),
+        ClosedForm(steps(16, 16, 4), Mix(4, 16, loads=(4, 4), stores=(4,), alu=4)),
+    ),
+    _fours(
+        "e10_relu6",
+        _RELU,
+        ClosedForm(steps(18, 28, 4), Mix(4, 28, loads=(4,), stores=(4, 1, 1, 1, 1), alu=20)),
+    ),
 )

@@ -1,185 +1,175 @@
-"""Integer inference with requantization: pointwise, depthwise and first convolution.
+"""Integer inference with requantization: pointwise, depthwise, first convolution, pooling.
 
 As on the cores, kappa * acc + lambda stays in 32 bits; the ranges that quantization picks keep it
-there, so the bits are those of the 64-bit contract.
+there, so the bits are those of the 64-bit contract. The stride-2 depthwise kernel and the pooling
+are designs without RTL rows.
 """
 
-import functools
+from collections.abc import Callable
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Int, Int8, Int32, UInt8
+from pulpsim.kernels.depthwise import LIKE, ODD, PLANES, WORK1, WORK2
+from pulpsim.kernels.record import (
+    LEAF,
+    RESTORES_RA,
+    ClosedForm,
+    Kernel,
+    Mix,
+    Numbers,
+    Spent,
+    Work,
+    some,
+)
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import S8, S32, U8, Kernel, Operand
-
-
-def _channels(tile: Tile) -> tuple[int, ...]:
-    return (tile.scalars[3],)
-
-
-def _planes(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[3], tile.scalars[4]
-
-
-def _outputs(stride: int, tile: Tile) -> tuple[int, ...]:
-    channels, hin, win = _planes(tile)
-    return channels, (hin - 3) // stride + 1, (win - 3) // stride + 1
-
-
-def requantize(
-    acc: Int32[Array, "*s"],
-    kappa: Int32[Array, "*#s"],
-    lam: Int32[Array, "*#s"],
-    shift: Int[Array, ""],
-) -> UInt8[Array, "*s"]:
-    """clip((kappa acc + lam) >> shift) to a byte."""
-    return jnp.clip((acc * kappa + lam) >> shift, 0, 255).astype(jnp.uint8)
+PROGRAM = Path(__file__).with_suffix(".s")
+_SHIFT = Scalar("shift", 10, 8)
+_PAIR = Mix(16, 7, loads=(4,), alu=16)
 
 
-def pointwise(
-    w: Int8[Array, "n k"],
-    x: UInt8[Array, "m k"],
-    kappa: Int32[Array, " n"],
-    lam: Int32[Array, " n"],
-    shift: Int[Array, ""],
-) -> tuple[UInt8[Array, "m n"]]:
-    """Pixels x channels of a pointwise layer."""
-    acc = jnp.matmul(x.astype(jnp.int32), w.T.astype(jnp.int32), preferred_element_type=jnp.int32)
-    return (requantize(acc, kappa[None], lam[None], shift),)
+def _requantization(size: str) -> tuple[Argument, ...]:
+    """Kappa and lambda, one word a channel each, and the shift."""
+    return (
+        Buffer("kappa", 8, lambda s: 4 * getattr(s, size)),
+        Buffer("lam", 9, lambda s: 4 * getattr(s, size)),
+        _SHIFT,
+    )
 
 
-def depthwise(
-    x: UInt8[Array, "c hin win"],
-    w: Int8[Array, "c 12"],
-    kappa: Int32[Array, " c"],
-    lam: Int32[Array, " c"],
-    shift: Int[Array, ""],
-    stride: int = 1,
-) -> tuple[UInt8[Array, "c hout wout"]]:
-    """Padded input; each row of weights ends with a zero."""
-    rows, columns = (x.shape[1] - 3) // stride + 1, (x.shape[2] - 3) // stride + 1
-    acc = jnp.zeros((x.shape[0], rows, columns), jnp.int32)
-    for row in range(3):
-        for column in range(3):
-            window = x[:, row::stride, column::stride][:, :rows, :columns]
-            acc = acc + window.astype(jnp.int32) * w[:, 4 * row + column, None, None].astype(
-                jnp.int32
-            )
-    return (requantize(acc, kappa[:, None, None], lam[:, None, None], shift),)
+def _pointwise(n: Numbers, k: Numbers, m: Numbers) -> Spent:
+    pairs, odd, blocks, words = n // 2, n - n // 2 * 2, m // 4, k // 4
+    instr = 54 + pairs * (10 + blocks * (63 + 14 * words))
+    instr = instr + odd * (4 + blocks * (38 + 9 * words))
+    taken = pairs - odd + odd * 2 * (1 - some(pairs))
+    return Spent(instr, taken, 0, RESTORES_RA)
 
 
-def first_convolution(
-    w: Int8[Array, "n 28"],
-    rows: UInt8[Array, "hout 3 win 3"],
-    kappa: Int32[Array, " n"],
-    lam: Int32[Array, " n"],
-    shift: Int[Array, ""],
-) -> tuple[UInt8[Array, "hout wout n"]]:
-    """3x3, stride 2, on the three input rows of every output row."""
-    wout = (rows.shape[2] - 1) // 2
-    taps = [rows[:, :, tap : tap + 2 * wout - 1 : 2] for tap in range(3)]
-    patches = jnp.stack(taps, axis=3)  # hout, ky, wout, kx, channel
-    flat = jnp.moveaxis(patches, 2, 1).reshape(rows.shape[0], wout, 27).astype(jnp.int32)
-    acc = jax.lax.dot_general(
-        flat, w[:, :27].astype(jnp.int32), (((2,), (1,)), ((), ())),
-        preferred_element_type=jnp.int32,
-    )  # fmt: skip
-    return (requantize(acc, kappa[None, None], lam[None, None], shift),)
+def _depthwise(stride: int) -> Callable[..., Spent]:
+    def spent(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
+        hout, wout = (hin - 3) // stride + 1, (win - 3) // stride + 1
+        rest = hout - hout // 3 * 3
+        # A column of inputs is read once, by stride 1 two words of it before the loop, else one.
+        column = 9 - stride + (8 + stride) * hout + 2 * ((rest + 1) // 2)
+        # Every byte address of a row occurs: three of four words are misaligned.
+        misaligned = 0.75 * hin * wout
+        taken = n - 1 + n * wout * (1 - rest // 2)
+        instr = 64 + stride + n * (10 + wout * column)
+        return Spent(instr, taken, 0, RESTORES_RA + n * misaligned)
+
+    return spent
 
 
-def pool(
-    x: UInt8[Array, "c hw"],
-    kappa: Int32[Array, " c"],
-    lam: Int32[Array, " c"],
-    shift: Int[Array, ""],
-) -> tuple[UInt8[Array, " c"]]:
-    """Sum over the pixels, requantized; kappa holds their number."""
-    return (requantize(jnp.sum(x.astype(jnp.int32), axis=1), kappa, lam, shift),)
+def _convolution(n: Numbers, channels: Numbers, wout: Numbers) -> Spent:
+    pairs = -(-wout // 2)
+    instr = 61 + n * (8 + pairs * (58 + channels // 4 * 161))
+    stalls = n * (8 * pairs + 1) + 16 * pairs * n  # load-use, then misaligned words
+    return Spent(instr, n * (pairs - 1) + n - 1, 0, RESTORES_RA + stalls)
 
 
-def input_rows(x: UInt8[Array, "hin win 3"]) -> UInt8[Array, "hout 3 win 3"]:
-    """The three input rows of every output row of the first convolution."""
-    hout = (x.shape[0] - 1) // 2
-    return jnp.stack([x[row : row + 2 * hout - 1 : 2] for row in range(3)], axis=1)
+def _pool(n: Numbers, hw: Numbers) -> Spent:
+    # Four pixels a word, each used by the instruction behind its load; two loads feed the product.
+    words = hw // 4
+    return Spent(23 + n * (9 + 2 * words), 0, LEAF, n * (words + 1))
 
 
-def _w_pointwise(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[3], tile.scalars[4]
+def _planes(name: str, stride: int, mix: Mix, reference: str) -> Kernel:
+    derived = {
+        "hout": lambda s: (s.hin - 3) // stride + 1,
+        "wout": lambda s: (s.win - 3) // stride + 1,
+    }
+    enough = Rule(lambda s: s.hin >= 3 and s.win >= 3 and s.hout >= 3, "at least 3 rows of outputs")
+    return Kernel(
+        name,
+        PROGRAM,
+        Shape(PLANES, LIKE, (enough, ODD) if stride == 2 else (enough,), derived),
+        (
+            Buffer("x", 0, lambda s: s.channels * s.hin * s.win + 4),
+            Buffer("w", 1, lambda s: 12 * s.channels),  # rows of three, and a zero
+            Buffer("y", 2, lambda s: s.channels * s.hout * s.wout),
+            *_requantization("channels"),
+            Scalar("hin", 3),
+            Scalar("win", 4),
+            Scalar("channels", 5),
+        ),
+        WORK1 if stride == 1 else WORK2,
+        ClosedForm(_depthwise(stride), mix),
+        reference,
+        measured=stride == 1,
+    )
 
-
-def _x_pointwise(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[4]
-
-
-def _y_pointwise(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[5], tile.scalars[3]
-
-
-def _w_depthwise(tile: Tile) -> tuple[int, ...]:
-    return tile.items, 12
-
-
-def _pixels(tile: Tile) -> tuple[int, ...]:
-    return tile.items, tile.scalars[4]
-
-
-def _each(tile: Tile) -> tuple[int, ...]:
-    return (tile.items,)
-
-
-def _w_first(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[3], 28
-
-
-def _rows_first(tile: Tile) -> tuple[int, ...]:
-    return tile.items, 3, tile.scalars[4], 3
-
-
-def _y_first(tile: Tile) -> tuple[int, ...]:
-    return tile.items, tile.scalars[5], tile.scalars[3]
-
-
-_SHARED = (Operand(8, S32, _channels, None), Operand(9, S32, _channels, None))
 
 KERNELS = (
     Kernel(
         "i1_4x2",
-        (Operand(0, S8, _w_pointwise, None), Operand(1, U8, _x_pointwise), *_SHARED),
-        (Operand(2, U8, _y_pointwise),),
-        pointwise,
-        {10: S32},
+        PROGRAM,
+        Shape(
+            "{n}x{k}x{pixels}",
+            "64x64x16 (N x K x M)",
+            (Rule(lambda s: s.n % 4 == 0 and s.k % 4 == 0, "N and K to be multiples of 4"),),
+        ),
+        (
+            Buffer("w", 0, lambda s: s.n * s.k),
+            Buffer("x", 1, lambda s: s.pixels * s.k),
+            Buffer("y", 2, lambda s: s.pixels * s.n),
+            *_requantization("n"),
+            Scalar("n", 3),
+            Scalar("k", 4),
+            Scalar("pixels", 5),
+        ),
+        Work("pixels", ("k", "n")),
+        ClosedForm(_pointwise, _PAIR),
+        "32x64x32",
     ),
-    *(
-        Kernel(
-            name,
+    _planes("i2_dw", 1, Mix(9, 9, loads=(3, 3), stores=(1,), alu=21, loops=1 / 3), "C16_10x10"),
+    _planes("i2s_dw", 2, Mix(9, 10, loads=(6, 3), stores=(1,), alu=24, loops=1 / 3), "C16_9x9"),
+    Kernel(
+        "i3_conv",
+        PROGRAM,
+        # Padded input of 3 channels, stride 2; a core unfolds its rows in a buffer of its own.
+        Shape(
+            "N{n}_{hin}x{win}",
+            "N32_17x17 (padded input)",
             (
-                Operand(0, U8, _planes),
-                Operand(1, S8, _w_depthwise),
-                Operand(8, S32, _each),
-                Operand(9, S32, _each),
+                Rule(lambda s: s.n % 4 == 0, "N to be a multiple of 4"),
+                Rule(
+                    lambda s: s.hin >= 3 and s.win >= 3 and s.wout % 2 == 0,
+                    "an even number of output columns",
+                ),
             ),
-            (Operand(2, U8, functools.partial(_outputs, stride)),),
-            functools.partial(depthwise, stride=stride),
-            {10: S32},
-            measured=stride == 1,
-        )
-        for name, stride in (("i2_dw", 1), ("i2s_dw", 2))
+            {"hout": lambda s: (s.hin - 1) // 2, "wout": lambda s: (s.win - 1) // 2},
+        ),
+        (
+            Buffer("w", 0, lambda s: 28 * s.n),
+            Buffer("x", 1, lambda s: 3 * s.hin * s.win + 4),
+            Buffer("y", 2, lambda s: s.n * s.hout * s.wout),
+            *_requantization("n"),
+            Buffer("row", 11, lambda s: 0, per_core_bytes=68),
+            Scalar("n", 3),
+            Scalar("win", 4),
+            Scalar("wout", 5),
+        ),
+        Work("hout", ("n", "wout"), lambda hout, n, wout: 27 * hout * n * wout),
+        ClosedForm(_convolution, _PAIR),
+        "N32_17x17",
     ),
     Kernel(
         "i4_pool",
-        (Operand(0, U8, _pixels), Operand(8, S32, _each), Operand(9, S32, _each)),
-        (Operand(2, U8, _each),),
-        pool,
-        {10: S32},
+        PROGRAM,
+        Shape(
+            "C{channels}_HW{hw}",
+            "C32_HW16",
+            (Rule(lambda s: s.hw % 4 == 0, "HW to be a multiple of 4"),),
+        ),
+        (
+            Buffer("x", 0, lambda s: s.channels * s.hw),
+            Buffer("y", 2, lambda s: s.channels),
+            *_requantization("channels"),
+            Scalar("hw", 4),
+            Scalar("channels", 5),
+        ),
+        Work("channels", ("hw",)),
+        ClosedForm(_pool, Mix(4, 2, loads=(1,), alu=4)),
+        "C64_HW16",
         measured=False,
-    ),
-    # The share's own input rows overlap its neighbours'; give them with `input_rows`.
-    Kernel(
-        "i3_conv",
-        (Operand(0, S8, _w_first, None), Operand(1, U8, _rows_first), *_SHARED),
-        (Operand(2, U8, _y_first),),
-        first_convolution,
-        {10: S32},
     ),
 )

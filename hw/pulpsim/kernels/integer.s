@@ -1,3 +1,5 @@
+.include "frame.s"
+
 .macro RQ2 x,y
     p.lw s8,4(a2!); p.lw s9,4(a3!); mul \x,\x,s8; mul \y,\y,s8; add \x,\x,s9; add \y,\y,s9
     sra \x,\x,ra; sra \y,\y,ra; p.clipu \x,\x,9; p.clipu \y,\y,9; p.sb \x,1(s10!)

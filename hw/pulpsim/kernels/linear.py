@@ -1,86 +1,82 @@
-"""The classifier: linear layer of one sample forward and backward, softmax cross-entropy."""
+"""The linear layer of one sample: forward, input gradient, weight gradient."""
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from pathlib import Path
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import F32, S32, Kernel, Operand
+from pulpsim.kernels.record import RESTORES_RA, ClosedForm, Kernel, Mix, Numbers, Spent, Work, some
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape
 
-HIGHEST = jax.lax.Precision.HIGHEST
-
-
-def _n(tile: Tile) -> tuple[int, ...]:
-    return (tile.scalars[3],)
-
-
-def _k(tile: Tile) -> tuple[int, ...]:
-    return (tile.scalars[4],)
-
-
-def _nk(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[3], tile.scalars[4]
-
-
-def _one(tile: Tile) -> tuple[int, ...]:
-    return (1,)
+PROGRAM = Path(__file__).with_suffix(".s")
+_SIZES = (Scalar("rows", 3), Scalar("k", 4))
+_SHAPE = Shape(
+    "{rows}x{k}", "50x256 (N x K)", (Rule(lambda s: s.k % 2 == 0, "K to be a multiple of 2"),)
+)
+_FOURS = Shape(
+    "{rows}x{k}", "50x256 (N x K)", (Rule(lambda s: s.k % 4 == 0, "K to be a multiple of 4"),)
+)
+_GRADIENT: tuple[Argument, ...] = (
+    Buffer("dy", 0, lambda s: 4 * s.rows),
+    Buffer("x", 1, lambda s: 4 * s.k),
+    Buffer("dw", 2, lambda s: 4 * s.rows * s.k),
+    *_SIZES,
+)
+_ROWS = Work("rows", ("k",))
 
 
-def _row(tile: Tile) -> tuple[int, ...]:
-    return 1, tile.scalars[4]
+def _forward(n: Numbers, k: Numbers) -> Spent:
+    groups, rest = n // 4, n - n // 4 * 4
+    instr = 48 + some(groups) + groups * (14 + 9 * k)
+    instr = instr + some(rest) * 2 + rest * (6 + 3 * k)
+    return Spent(instr, (1 - some(groups)) + (1 - some(rest)), 0, RESTORES_RA)
 
 
-def forward(w: Float[Array, "n k"], x: Float[Array, " k"]) -> tuple[Float[Array, " n"]]:
-    """Output: y = W x."""
-    return (jnp.matmul(w, x, precision=HIGHEST),)
+def _input_gradient(n: Numbers, rows: Numbers) -> Spent:
+    return Spent(46 + n // 4 * (12 + 9 * rows), 0, 0, RESTORES_RA)
 
 
-def input_gradient(
-    w_columns: Float[Array, "k n"], dy: Float[Array, " n"]
-) -> tuple[Float[Array, " k"]]:
-    """Input gradient: dx = W^T dy of a share of the columns."""
-    return (jnp.matmul(w_columns, dy, precision=HIGHEST),)
+def _weight_gradient(n: Numbers, k: Numbers) -> Spent:
+    groups, rest = n // 4, n - n // 4 * 4
+    instr = 49 + some(groups) + groups * (11 + 13 * k) + some(rest) + rest * (5 + 4 * k)
+    return Spent(instr, (1 - some(groups)) + (1 - some(rest)), 0, RESTORES_RA)
 
-
-def weight_gradient(dy: Float[Array, " n"], x: Float[Array, " k"]) -> tuple[Float[Array, "n k"]]:
-    """Weight gradient: dW = dy x^T."""
-    return (dy[:, None] * x[None, :],)
-
-
-def weight_gradient_accumulated(
-    dy: Float[Array, " n"], x: Float[Array, " k"], dw: Float[Array, "n k"]
-) -> tuple[Float[Array, "n k"]]:
-    """Accumulated weight gradient: dW += dy x^T."""
-    return (dw + dy[:, None] * x[None, :],)
-
-
-def softmax_cross_entropy(
-    z: Float[Array, "1 n"], label: Int[Array, ""], scale: Float[Array, ""]
-) -> tuple[Float[Array, " 1"], Float[Array, "1 n"]]:
-    """Loss of one sample and its gradient times `scale`."""
-    log = jax.nn.log_softmax(z, axis=1)
-    target = jax.nn.one_hot(label, z.shape[1], dtype=jnp.float32)
-    return -log[:, label], (jnp.exp(log) - target[None, :]) * scale
-
-
-_W, _X = Operand(0, F32, _nk), Operand(1, F32, _k, None)
-_DY, _DW = Operand(0, F32, _n), Operand(2, F32, _nk)
 
 KERNELS = (
-    Kernel("l1_fwd", (_W, _X), (Operand(2, F32, _n),), forward),
+    Kernel(
+        "l1_fwd",
+        PROGRAM,
+        _SHAPE,
+        (
+            Buffer("w", 0, lambda s: 4 * s.rows * s.k),
+            Buffer("x", 1, lambda s: 4 * s.k),
+            Buffer("y", 2, lambda s: 4 * s.rows),
+            *_SIZES,
+        ),
+        _ROWS,
+        ClosedForm(_forward, Mix(4, 9, loads=(1,) * 5, fma=4)),
+        "32x256",
+    ),
+    # Columns are split, in fours.
     Kernel(
         "l2_igrad",
-        (Operand(0, F32, _nk, 1), Operand(1, F32, _n, None)),
-        (Operand(2, F32, _k),),
-        input_gradient,
+        PROGRAM,
+        _FOURS,
+        (
+            Buffer("w", 0, lambda s: 4 * s.rows * s.k),
+            Buffer("dy", 1, lambda s: 4 * s.rows),
+            Buffer("dx", 2, lambda s: 4 * s.k),
+            *_SIZES,
+        ),
+        Work("k", ("rows",), granularity=4),
+        ClosedForm(_input_gradient, Mix(4, 9, loads=(1, 4), fma=4, alu=1)),
+        "32x256",
     ),
-    Kernel("l3_wgrad", (_DY, _X), (_DW,), weight_gradient),
-    Kernel("l3a_wgrad", (_DY, _X, _DW), (_DW,), weight_gradient_accumulated),
+    Kernel("l3_wgrad", PROGRAM, _SHAPE, _GRADIENT, _ROWS, reference="32x128"),
     Kernel(
-        "e8_smx",
-        (Operand(0, F32, _row),),
-        (Operand(1, F32, _one), Operand(2, F32, _row)),
-        softmax_cross_entropy,
-        {3: S32, 5: F32},
+        "l3a_wgrad",
+        PROGRAM,
+        _SHAPE,
+        _GRADIENT,
+        _ROWS,
+        ClosedForm(_weight_gradient, Mix(8, 26, loads=(2,) * 5, stores=(2,) * 4, fma=8)),
+        "32x128",
     ),
 )

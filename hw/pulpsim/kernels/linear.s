@@ -1,3 +1,5 @@
+.include "frame.s"
+
 kernel l1_fwd
     PUSH; lw a1,4(a0); lw a4,16(a0); lw a6,24(a0); lw a7,28(a0); lw a2,8(a0); lw a0,0(a0)
     bge a6,a7,9f

@@ -1,110 +1,100 @@
-"""Matrix products: pointwise layers forward and backward, C[N, M] of K terms."""
+"""Matrix products C[rows, m] of k terms: pointwise layers forward and backward, and their columns.
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+`p1_2x4` is the forward pass, `p3_2x4` (A stored [k, rows]) the input gradient, `p2_2x4` and
+`p2a_2x4` (B stored [m, k]; the latter adds to C) the weight gradient. `c0_im2col` unfolds the input
+of the first convolution, 27 words a pixel, for its FP32 products; it is a design without RTL rows.
+"""
 
-from pulpsim.cluster.l1 import Tile
-from pulpsim.kernels.record import F32, S8, S32, Kernel, Operand
+from collections.abc import Callable
+from pathlib import Path
 
-HIGHEST = jax.lax.Precision.HIGHEST
+from pulpsim.kernels.record import (
+    LEAF,
+    RESTORES_RA,
+    ClosedForm,
+    Kernel,
+    Mix,
+    Numbers,
+    Spent,
+    Work,
+    some,
+)
+from pulpsim.kernels.shape import Argument, Buffer, Rule, Scalar, Shape
 
-
-def _sizes(tile: Tile) -> tuple[int, int, int]:
-    return tile.scalars[3], tile.scalars[4], tile.scalars[5]
-
-
-def _nk(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[:2]
-
-
-def _kn(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[1::-1]
-
-
-def _km(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[1:]
-
-
-def _mk(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[:0:-1]
-
-
-def _nm(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[::2]
+PROGRAM = Path(__file__).with_suffix(".s")
+MATRICES: tuple[Argument, ...] = (
+    Buffer("a", 0, lambda s: 4 * s.rows * s.k),
+    Buffer("b", 1, lambda s: 4 * s.k * s.m),
+    Buffer("c", 2, lambda s: 4 * s.rows * s.m),
+    Scalar("rows", 3),
+    Scalar("k", 4),
+    Scalar("m", 5),
+)
 
 
-def _mn(tile: Tile) -> tuple[int, ...]:
-    return _sizes(tile)[::-2]
+def product_shape(columns: int) -> Shape:
+    """Shapes N x K x M with M a multiple of `columns`."""
+    rule = Rule(lambda s: s.m % columns == 0, f"M to be a multiple of {columns}")
+    return Shape("{rows}x{k}x{m}", "32x64x64 (N x K x M)", (rule,))
 
 
-def product(a: Float[Array, "n k"], b: Float[Array, "k m"]) -> tuple[Float[Array, "n m"]]:
-    """C = A B."""
-    return (jnp.matmul(a, b, precision=HIGHEST),)
+def _blocks(base: int, pair: int, block: int, tail_block: int) -> Callable[..., Spent]:
+    def spent(n: Numbers, k: Numbers, m: Numbers) -> Spent:
+        pairs, odd, blocks = n // 2, n - n // 2 * 2, m // 4
+        instr = base + pairs * (pair + blocks * (block + 14 * k))
+        instr = instr + odd * (2 + blocks * (tail_block + 9 * k))
+        taken = pairs - odd + odd * 2 * (1 - some(pairs))
+        return Spent(instr, taken, 0, RESTORES_RA)
+
+    return spent
 
 
-def product_transposed(
-    a: Float[Array, "n k"], b: Float[Array, "m k"]
-) -> tuple[Float[Array, "n m"]]:
-    """C = A B^T."""
-    return (jnp.matmul(a, b.T, precision=HIGHEST),)
+def _quads(n: Numbers, k: Numbers, m: Numbers) -> Spent:
+    quads, rest, blocks = n // 4, n - n // 4 * 4, m // 4
+    instr = 63 + quads * (12 + blocks * (52 + 24 * k))
+    instr = instr + some(rest) * 6 + rest * (5 + blocks * (12 + 9 * k))
+    taken = quads * (blocks - 1) + 1 + (1 - some(rest)) + rest - some(rest)
+    return Spent(instr, taken, quads, RESTORES_RA)
 
 
-def accumulate(
-    a: Float[Array, "n k"], b: Float[Array, "m k"], c: Float[Array, "n m"]
-) -> tuple[Float[Array, "n m"]]:
-    """C += A B^T."""
-    return (c + jnp.matmul(a, b.T, precision=HIGHEST),)
+def _columns(n: Numbers, taps: Numbers) -> Spent:
+    return Spent(21 + n * (9 + 2 * taps), 0, LEAF)
 
 
-def integer_product(w: Int[Array, "n k"], x: Int[Array, "m k"]) -> tuple[Int[Array, "m n"]]:
-    """C = X W^T with 32-bit sums."""
-    return (jnp.matmul(x, w.T, preferred_element_type=jnp.int32),)
+def _product(name: str, spent: Callable[..., Spent], mix: Mix) -> Kernel:
+    return Kernel(
+        name,
+        PROGRAM,
+        product_shape(4),
+        MATRICES,
+        Work("rows", ("k", "m")),
+        ClosedForm(spent, mix),
+        "32x64x32",
+    )
 
 
-def columns(patches: Float[Array, "m 3 9"]) -> tuple[Float[Array, "m 27"]]:
-    """A pixel's 27 inputs below each other; the outputs' second axis is split."""
-    return (patches.reshape(patches.shape[0], 27),)
-
-
-def input_patches(x: Float[Array, "3 win 3"]) -> Float[Array, "m 3 9"]:
-    """The three runs of nine words of every second position of three input rows."""
-    m = (x.shape[1] - 1) // 2
-    taps = [x[:, tap : tap + 2 * m - 1 : 2] for tap in range(3)]
-    return jnp.moveaxis(jnp.concatenate(taps, axis=2), 1, 0)
-
-
-def _patches(tile: Tile) -> tuple[int, ...]:
-    return tile.scalars[4], 3, 9
-
-
-def _columns(tile: Tile) -> tuple[int, ...]:
-    return 27, tile.scalars[4]
-
-
-_A, _B, _C = Operand(0, F32, _nk), Operand(1, F32, _km, None), Operand(2, F32, _nm)
-_BT = Operand(1, F32, _mk, None)
+_GRADIENT = Mix(8, 14, loads=(1,) * 6, fma=8)
 
 KERNELS = (
-    *(Kernel(name, (_A, _B), (_C,), product) for name in ("p1_2x4", "p4_4x4", "xmm_2x4")),
-    Kernel("xmm_naive", (_A, _B), (_C,), product),
-    Kernel("xmm_naive_T", (_A, _BT), (_C,), product_transposed),
-    Kernel("p2_2x4", (_A, _BT), (_C,), product_transposed),
-    Kernel("p2a_2x4", (_A, _BT, _C), (_C,), accumulate),
-    # W is stored [K, N]; a share is some of its columns, which come first.
-    Kernel("p3_2x4", (Operand(0, F32, _kn, 1), _B), (_C,), product),
-    Kernel(
-        "xmm_i8_4x2",
-        (Operand(0, S8, _nk, None), Operand(1, S8, _mk)),
-        (Operand(2, S32, _mn),),
-        integer_product,
-    ),
-    # A share's input rows overlap its neighbours'; give patches, with `input_patches`.
+    _product("p1_2x4", _blocks(50, 8, 21, 12), Mix(8, 14, loads=(1, 1, 4), fma=8, alu=1)),
+    _product("p2_2x4", _blocks(49, 8, 23, 14), _GRADIENT),
+    _product("p2a_2x4", _blocks(49, 8, 23, 14), _GRADIENT),
+    _product("p3_2x4", _blocks(50, 7, 20, 12), Mix(8, 14, loads=(2, 4), fma=8, alu=2)),
+    _product("p4_4x4", _quads, Mix(16, 24, loads=(1, 1, 1, 1, 4), fma=16, alu=1)),
     Kernel(
         "c0_im2col",
-        (Operand(0, F32, _patches),),
-        (Operand(2, F32, _columns, 1),),
-        columns,
+        PROGRAM,
+        # M pixels of an output row, from three padded input rows, stride 2.
+        Shape("M{pixels}", "M16", derived={"taps": lambda s: 27}),
+        (
+            Buffer("x", 0, lambda s: 36 * (2 * s.pixels + 1)),
+            Buffer("columns", 2, lambda s: 4 * 27 * s.pixels),
+            Scalar("row", 3, lambda s: 3 * (2 * s.pixels + 1)),
+            Scalar("pixels", 4),
+        ),
+        Work("pixels", ("taps",)),
+        ClosedForm(_columns, Mix(9, 18, loads=(3, 3, 3), stores=(9,), alu=3)),
+        "M32",
         measured=False,
     ),
 )

@@ -1,3 +1,5 @@
+.include "frame.s"
+
 .macro MM24 name,trA
 kernel \name
     PUSH; lw a1,4(a0); lw a4,16(a0); lw a5,20(a0); lw a6,24(a0); lw a7,28(a0); lw a2,8(a0)

@@ -1,114 +1,201 @@
-"""One core's share of a tile, and all shares of a tile with `vmap`."""
+"""What is known of a kernel, in one value: program, shapes, arguments, closed form, reference tile.
+
+A closed form says what one core spends on its share of a tile without contention: instructions,
+taken branches, jumps and the other fixed cycles (restoring `ra` before the return, misaligned
+words, load-use stalls). It is read off the loops of the program and holds exactly against the RTL's
+one-core rows; `pulpsim.cluster` issues the same programs instruction by instruction and tests
+compare the two.
+
+A share is `n` items (rows, channels, pixels, elements) of a tile; the other sizes are whole
+numbers, given as numbers or as arrays of floats (NumPy or JAX), so one form serves a single tile,
+an exhaustive search and a traced sweep.
+"""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from pulpsim.kernels.shape import CORES, START, STOP, Argument, Buffer, Scalar, Shape, Tile
 
-from pulpsim.cluster import l1
-from pulpsim.cluster.l1 import Tile
-
-Shape = tuple[int, ...]
-F32, U8, S8, S32 = np.float32, np.uint8, np.int8, np.int32
+Numbers = Any
+RESTORES_RA = 2  # the return behind a reload of ra costs two cycles that no counter shows
+LEAF = 1  # jump counter of a leaf kernel's entry
 
 
 @dataclasses.dataclass(frozen=True)
-class Operand:
-    """One buffer of a kernel.
+class Spent:
+    """Of one core: instructions, taken branches, jumps, and other cycles that are not stalls."""
+
+    instr: Numbers
+    taken: Numbers = 0
+    jumps: Numbers = 0
+    other: Numbers = 0
+
+    @property
+    def cycles(self) -> Numbers:
+        """Cycles without contention for banks and FPUs."""
+        return self.instr + 2 * self.taken + self.jumps + self.other
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """The innermost loop on a Cortex-M4F; `pulpsim.cost.cortex` turns it into cycles.
 
     Attributes:
-        word: Argument word that points to it.
-        dtype: Of its elements.
-        shape: Tile -> sizes.
-        axis: Axis that is split over the cores, None where every core reads all of it.
+        work: MACs or elements of an iteration.
+        pulp_instructions: Instructions of the same iteration on PULP.
+        loads: Words of each load group (one VLDM, or integer loads behind each other).
+        stores: Likewise.
+        fma: Fused multiply-adds.
+        fp: Other floating-point instructions.
+        alu: Integer instructions, without the loop's own subtraction.
+        loops: Loop ends; below 1 where the loop is unrolled.
     """
 
-    word: int
-    dtype: type
-    shape: Callable[[Tile], Shape]
-    axis: int | None = 0
+    work: int
+    pulp_instructions: int
+    loads: tuple[int, ...] = ()
+    stores: tuple[int, ...] = ()
+    fma: int = 0
+    fp: int = 0
+    alu: int = 0
+    loops: float = 1.0
+
+
+def product(*sizes: Numbers) -> Numbers:
+    """The work of most kernels: all sizes multiplied."""
+    total: Numbers = 1
+    for size in sizes:
+        total = total * size
+    return total
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel:
-    """Values of one kernel.
+class Work:
+    """What a tile holds and how cores split it.
 
     Attributes:
-        name: Also of its program and of its rows in the RTL table.
-        inputs: Buffers that it reads.
-        outputs: Buffers that it writes.
-        share: (inputs..., scalars) -> outputs of one core's share; split axes come first.
-        scalars: Argument words passed as values: word -> dtype.
-        measured: Whether the RTL table has rows.
+        items: Name of the size that is split over the cores.
+        dims: Names of the other sizes, in the order of the closed form.
+        amount: (items, *dims) -> MACs, or elements, of the whole tile.
+        granularity: A share is a multiple of this.
+        cores: Most cores that may take part.
+    """
+
+    items: str
+    dims: tuple[str, ...] = ()
+    amount: Callable[..., Numbers] = product
+    granularity: int = 1
+    cores: int = CORES
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedForm:
+    """What a core spends.
+
+    Attributes:
+        spent: (n, *dims) -> Spent, for n items in a core's share.
+        mix: The innermost loop on a Cortex-M4F.
+    """
+
+    spent: Callable[..., Spent]
+    mix: Mix
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kernel:
+    """One kernel.
+
+    Attributes:
+        name: Of its entry in the program and of its rows in the RTL table.
+        program: The `.s` file.
+        shape: How its tiles are written.
+        arguments: Its argument words; buffers lie in memory in this order.
+        work: What a tile holds.
+        form: Closed form; None for programs that are simulated but not costed.
+        reference: Shape of a tile about as large as a tiler picks, for its stall rate; None where
+            no second core runs.
+        measured: Whether RTL rows exist; else it is a design in the same style.
     """
 
     name: str
-    inputs: tuple[Operand, ...]
-    outputs: tuple[Operand, ...]
-    share: Callable[..., tuple[jax.Array, ...]]
-    scalars: Mapping[int, type] = dataclasses.field(default_factory=dict)
+    program: Path
+    shape: Shape
+    arguments: tuple[Argument, ...]
+    work: Work
+    form: ClosedForm | None = None
+    reference: str | None = None
     measured: bool = True
 
+    def __post_init__(self) -> None:
+        words = [argument.word for argument in self.arguments]
+        names = [argument.name for argument in self.arguments]
+        if len({*words, START, STOP}) < len(words) + 2 or len(set(names)) < len(names):
+            raise ValueError(
+                f"arguments of {self.name} need names and words of their own; words {START} and "
+                f"{STOP} hold the core's share"
+            )
 
-def values(
-    kernel: Kernel, tile: Tile, buffers: Mapping[int, Any], cores: int
-) -> dict[int, jax.Array]:
-    """Computes a tile on several cores, each its own share.
+    def tile(self, text: str) -> Tile:
+        """The tile of a shape.
 
-    Args:
-        kernel: What to compute.
-        tile: Sizes, from `pulpsim.kernels.shape.tile`.
-        buffers: Argument word -> array of every input.
-        cores: Cores that take part; shares are those of the programs, empty ones included.
-
-    Returns:
-        Argument word -> array of every output.
-
-    Raises:
-        ValueError: An input is missing or has another shape or type.
-    """
-    start, stop = l1.share(tile.items, tile.granularity, cores, 0)
-    block = stop - start
-    arrays, axes = [], []
-    for operand in kernel.inputs:
-        array = _checked(kernel, operand, tile, buffers)
-        axes.append(None if operand.axis is None else 0)
-        arrays.append(array if operand.axis is None else _cut(array, operand, tile, block, cores))
-    scalars = [
-        jnp.asarray(np.uint32(tile.scalars[word]).view(dtype))
-        for word, dtype in kernel.scalars.items()
-    ]
-    found = jax.vmap(kernel.share, (*axes, *[None] * len(scalars)))(*arrays, *scalars)
-    return {
-        operand.word: _joined(array, operand, tile)
-        for operand, array in zip(kernel.outputs, found, strict=True)
-    }
-
-
-def _checked(kernel: Kernel, operand: Operand, tile: Tile, buffers: Mapping[int, Any]) -> jax.Array:
-    shape = operand.shape(tile)
-    given = buffers.get(operand.word)
-    if given is None or given.shape != shape or given.dtype != operand.dtype:
-        have = "nothing" if given is None else f"{given.dtype}{list(given.shape)}"
-        raise ValueError(
-            f"argument word {operand.word} of {kernel.name} must be"
-            f" {np.dtype(operand.dtype)}{list(shape)}, not {have}"
+        Raises:
+            ValueError: The kernel cannot run this shape.
+        """
+        sizes, work = self.shape.read(self.name, text), self.work
+        items = getattr(sizes, work.items)
+        buffers = [one for one in self.arguments if isinstance(one, Buffer)]
+        return Tile(
+            items,
+            work.granularity,
+            int(work.amount(items, *(getattr(sizes, name) for name in work.dims))),
+            sizes,
+            {one.name: int(one.size_bytes(sizes)) for one in buffers},
+            {one.name: one.bits(sizes) for one in self.arguments if isinstance(one, Scalar)},
+            {one.name: one.word for one in self.arguments},
+            {one.name: one.per_core_bytes for one in buffers if one.per_core_bytes},
+            work.cores,
         )
-    return jnp.asarray(given)
+
+    def arguments_of(self, text: str) -> tuple[int, tuple[int, ...]]:
+        """(items, dims) of a shape, as the closed form takes them."""
+        sizes = self.shape.read(self.name, text)
+        dims = tuple(getattr(sizes, name) for name in self.work.dims)
+        return getattr(sizes, self.work.items), dims
+
+    def tile_spent(self, items: Numbers, dims: tuple[Numbers, ...], cores: Numbers) -> Spent:
+        """What the core with the largest share of a tile spends, without contention.
+
+        Args:
+            items: What the tile has to split: rows, channels, pixels, elements.
+            dims: The other sizes, in the order of `Work.dims`.
+            cores: Workers; a kernel of one core runs on one whatever is given.
+
+        Raises:
+            ValueError: The kernel has no closed form.
+        """
+        cores = 1 if self.work.cores == 1 else cores
+        return self.closed_form.spent(largest_share(items, cores, self.work.granularity), *dims)
+
+    @property
+    def closed_form(self) -> ClosedForm:
+        """The closed form.
+
+        Raises:
+            ValueError: The kernel has none.
+        """
+        if self.form is None:
+            raise ValueError(f"{self.name} has no closed form: it can be simulated, not costed")
+        return self.form
 
 
-def _cut(array: jax.Array, operand: Operand, tile: Tile, block: int, cores: int) -> jax.Array:
-    """[cores, share, ...], the last shares filled up with zeros."""
-    array = jnp.moveaxis(array, operand.axis or 0, 0)
-    size = block * array.shape[0] // tile.items  # several elements of an axis may be one item
-    padding = [(0, cores * size - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
-    return jnp.pad(array, padding).reshape(cores, size, *array.shape[1:])
+def largest_share(items: Numbers, cores: Numbers, granularity: int) -> Numbers:
+    """Items of the first core, which has the largest share."""
+    per_core = -(-items // cores)
+    return -(-per_core // granularity) * granularity
 
 
-def _joined(array: jax.Array, operand: Operand, tile: Tile) -> jax.Array:
-    shape = operand.shape(tile)
-    whole = array.reshape(-1, *array.shape[2:])[: shape[operand.axis or 0]]
-    return jnp.moveaxis(whole, 0, operand.axis or 0)
+def some(count: Numbers) -> Numbers:
+    """1 where a whole number is positive, else 0."""
+    return 1 - 1 // (1 + count)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from pulpsim.cost import platform
+from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.platform import Platform
 from pulpsim.event import event, tables
 from pulpsim.event.setting import EventSetting, Statistics
@@ -74,10 +75,16 @@ class Learning:
     def setting(self, latent_layer: int) -> EventSetting:
         """The event that is costed."""
         return EventSetting(
-            mobilenet_v1(self.width, self.resolution, self.classes), latent_layer, self.replays,
-            self.bits, self.images, self.epochs, self.minibatch, statistics=self.statistics,
+            mobilenet_v1(self.width, self.resolution, self.classes),
+            latent_layer,
+            self.replays,
+            self.bits,
+            self.images,
+            self.epochs,
+            self.minibatch,
+            statistics=self.statistics,
             samples_per_pass=self.samples_per_pass,
-        )  # fmt: skip
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Chip:
     cores: int | None = None
     l1_kib: int | None = None
     dma_bits: int | None = None
-    fpu: platform.FpuMap | None = None
+    fpu: FpuMap | None = None
 
     def apply(self, chip: Platform) -> Platform:
         """The changed platform."""
@@ -140,8 +147,12 @@ class Event:
         rows = tables.steps(result) if self.by == "step" else tables.layers(result)
         whole = tables.summary(result, self.events_per_hour)
         if self.output.json:
-            data = {"summary": whole, self.by + "s": rows, "memory": tables.memory(result),
-                    "unproven": cli_hw_show.notes([chip])}  # fmt: skip
+            data = {
+                "summary": whole,
+                self.by + "s": rows,
+                "memory": tables.memory(result),
+                "unproven": cli_hw_show.notes([chip]),
+            }
             print(json.dumps(data, indent=1))
         elif self.output.csv:
             print(cli_hw_show.csv_text(rows), end="")
@@ -227,7 +238,7 @@ class Kernel:
     name: Annotated[str, tyro.conf.Positional]
     shape: str
     cores: int = 8
-    fpu: platform.FpuMap = "static"
+    fpu: FpuMap = "static"
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
 
     def run(self) -> int:

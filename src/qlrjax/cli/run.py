@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from pulpsim.event.event import event_cost_summary
+from pulpsim.event.setting import EventSetting
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -167,11 +168,16 @@ def _show_cost(console: Console, outcome: run.Outcome) -> None:
     images = [len(event) for event in session_.stream.events[1:]]
     if not images:
         return
-    cost = event_cost_summary(
-        chosen.latent_layer, chosen.replays, chosen.bits, max(images), chosen.protocol.epochs,
-        session_.cut.network.width, chosen.resolution, classes=session_.cut.network.classes,
+    event = EventSetting(
+        session_.cut.network,
+        session_.cut.latent_layer,
+        replays=chosen.replays,
+        bits=chosen.bits,
+        images=max(images),
+        epochs=chosen.protocol.epochs,
         minibatch=chosen.protocol.minibatch,
-    )  # fmt: skip
+    )
+    cost = event_cost_summary(event)
     fits = "fits" if cost.fits_memory else "does not fit"
     console.print(
         f"one event of {max(images)} images on {cost.platform} (simulated): "

@@ -1,0 +1,96 @@
+"""Element by element: SGD, dequantize, ReLU, and replay codes packed and unpacked."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from support.values.tile_values import F32, U8, KernelValues, TileArray
+
+
+def sgd(
+    w: Float[Array, " n"],
+    g: Float[Array, " n"],
+    m: Float[Array, " n"],
+    momentum: Float[Array, ""],
+    rate: Float[Array, ""],
+    decay: Float[Array, ""],
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Step: m = momentum m + g + decay w; w -= rate m. Returns (w, m)."""
+    m = m * momentum + (g + decay * w)
+    return w - rate * m, m
+
+
+def dequantize(codes: UInt8[Array, " n"], scale: Float[Array, ""]) -> tuple[Float[Array, " n"]]:
+    """Codes times their scale."""
+    return (codes.astype(jnp.float32) * scale,)
+
+
+def relu(x: Float[Array, " n"]) -> tuple[UInt8[Array, " n"], Float[Array, " n"]]:
+    """(mask of positive values, max(x, 0))."""
+    return (x > 0).astype(jnp.uint8), jnp.maximum(x, 0.0)
+
+
+def relu6(x: Float[Array, " n"]) -> tuple[UInt8[Array, " n"], Float[Array, " n"]]:
+    """(mask of values inside, min(max(x, 0), 6))."""
+    return ((x > 0) & (x < 6)).astype(jnp.uint8), jnp.clip(x, 0.0, 6.0)
+
+
+def masked(dy: Float[Array, " n"], mask: UInt8[Array, " n"]) -> tuple[Float[Array, " n"]]:
+    """Gradient where the mask is set."""
+    return (jnp.where(mask > 0, dy, 0.0),)
+
+
+def unpack(
+    packed: UInt8[Array, "groups bits"], scale: Float[Array, ""]
+) -> tuple[Float[Array, "groups 8"]]:
+    """Little-endian bit stream of narrow codes to floats."""
+    bits = packed.shape[1]
+    single = jnp.unpackbits(packed, axis=1, bitorder="little").reshape(-1, 8, bits)
+    codes = jnp.sum(single.astype(jnp.int32) << np.arange(bits, dtype=np.int32)[None, None], axis=2)
+    return (codes.astype(jnp.float32) * scale,)
+
+
+def narrow_and_pack(codes: UInt8[Array, "groups 8"], bits: int) -> tuple[UInt8[Array, "groups b"]]:
+    """The high `bits` of 8-bit codes as a little-endian bit stream."""
+    places = np.arange(8 - bits, 8, dtype=np.uint8)[None, None]
+    single = (codes[:, :, None] >> places) & np.uint8(1)
+    flat = single.reshape(codes.shape[0], 8 * bits)
+    return (jnp.packbits(flat, axis=1, bitorder="little"),)
+
+
+def _words(name: str) -> TileArray:
+    return TileArray(name, F32, lambda s: (s.elements,))
+
+
+def _bytes(name: str) -> TileArray:
+    return TileArray(name, U8, lambda s: (s.elements,))
+
+
+def _replay(bits: int) -> tuple[KernelValues, KernelValues]:
+    packed = TileArray("packed", U8, lambda s: (s.elements // 8, bits))
+    eight = TileArray("codes", U8, lambda s: (s.elements // 8, 8))
+    floats = TileArray("y", F32, lambda s: (s.elements // 8, 8))
+    packing = functools.partial(narrow_and_pack, bits=bits)
+    return (
+        KernelValues(f"e9_unp{bits}", (packed,), (floats,), unpack, {"scale": F32}),
+        KernelValues(f"e9_pck{bits}", (eight,), (packed,), packing),
+    )
+
+
+VALUES = (
+    KernelValues(
+        "e1_sgd",
+        (_words("w"), _words("g"), _words("m")),
+        (_words("w"), _words("m")),
+        sgd,
+        {"momentum": F32, "rate": F32, "decay": F32},
+    ),
+    KernelValues("e2_cvt", (_bytes("codes"),), (_words("y"),), dequantize, {"scale": F32}),
+    KernelValues("e2_trick", (_bytes("codes"),), (_words("y"),), dequantize, {"scale": F32}),
+    KernelValues("e3_fwd", (_words("x"),), (_bytes("mask"), _words("y")), relu),
+    KernelValues("e3_bwd", (_words("dy"), _bytes("mask")), (_words("dx"),), masked),
+    KernelValues("e10_relu6", (_words("x"),), (_bytes("mask"), _words("y")), relu6),
+    *_replay(7),
+    *_replay(6),
+)
