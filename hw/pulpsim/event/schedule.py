@@ -1,6 +1,7 @@
 """Every pass of a learning event, in order, with how often it runs."""
 
 import dataclasses
+import itertools
 
 from pulpsim.event import layers, memory
 from pulpsim.event.layers import Pass, Places, StepName
@@ -104,9 +105,9 @@ def _pooling(setting: EventSetting, places: Places, *, back: bool) -> list[Sched
 def _there(setting: EventSetting, places: Places) -> list[Scheduled]:
     """Forward, up to the loss."""
     group, statistics = setting.group, setting.statistics
-    *lower, last = setting.network.adaptive(setting.latent_layer)
-    found = []
-    for row, following in zip(lower, [*lower[1:], last], strict=True):
+    trained = setting.network.adaptive(setting.latent_layer)
+    last, found = trained[-1], []
+    for row, following in itertools.pairwise(trained):
         padded = following.kind == "depthwise"
         work = layers.forward(row, group, statistics, places, padded=padded)
         found.append(_once(row, "forward", work))
