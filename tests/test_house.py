@@ -21,7 +21,11 @@ ROOMS = """\
 | `qlrjax.settings` | all below but `pulpsim` | every setting, from and to TOML |
 | `qlrjax.training` | all below but `pulpsim` | adaptive stage, replay memory, mini-batches, one event, strategies |
 | `qlrjax.frozen` | `qlrjax.integer` | a short name of the integer stage |
-| `pulpsim` | `qlrjax.network`, `qlrjax.integer.fixedpoint`, `qlrjax.files` | the simulated chip |
+| `pulpsim.event` | `pulpsim.cost`, `pulpsim.kernels`, `qlrjax.network`, `qlrjax.files` | the simulated chip: a learning event's setting, schedule and memory; tables, sweeps |
+| `pulpsim.cost` | `pulpsim.cluster`, `pulpsim.kernels` | a pass in cycles, bytes and joules: platforms, transfers, contention, tiles |
+| `pulpsim.cluster` | `pulpsim.kernels` | instruction level: assembler, interpreter, requests, L1, arbitration, simulator |
+| `pulpsim.kernels` | nothing | one record a kernel, and its program |
+| `pulpsim` | nothing | the package of the four rooms above |
 | `qlrjax.integer` | `qlrjax.network`, `qlrjax.files` | fixed point, contract, stage, quantization, deployed networks |
 | `qlrjax.weights` | `qlrjax.network`, `qlrjax.files` | where pretrained weights come from |
 | `qlrjax.network` | `qlrjax.files` | layers and cuts, and their float arithmetic |
@@ -37,9 +41,6 @@ WIDE_FUNCTIONS = {
     "src/qlrjax/network/table.py:mobilenet_v1",
     "src/qlrjax/streams/tfds.py:stream",
     "src/qlrjax/streams/core50.py:stream",
-    "hw/pulpsim/event.py:event_cost_summary",
-    "hw/pulpsim/tiled.py:integer_pointwise",
-    "hw/pulpsim/tiled.py:integer_conv",
 }
 SKIPPING_FORMAT = 246  # lines with a `fmt: skip`; becomes 0
 
