@@ -1,8 +1,6 @@
 """An event from the layer table to the battery: against the protocol, published tables, the CLI."""
 
-import csv
-import io
-import json
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from pulpsim.event.memory import plan
 from pulpsim.event.setting import EventSetting
 from pulpsim.event.sweep import Variant, sweep
 
-from qlrjax import cli
 from qlrjax.network import mobilenet_v1
 from qlrjax.training import minibatch
 
@@ -115,17 +112,42 @@ def test_stride_two_gradients_count_the_taps_of_the_forward_pass():
     assert work["forward"] == work["weight gradient"] == work["input gradient"]
 
 
-def test_the_papers_figures_come_out_of_the_model(events):
+# Means over latent layers 20 to 27, as this model gave them at commit 17a2fff (the figures of
+# `python experiments/hw_headline.py`, one sample at a time, on NumPy). They are its own figures,
+# not the paper's 65x and 37x, which nothing is fitted to: a change of any rule of tiles, stalls,
+# transfers or energy shows here, whatever it is for.
+MODEL = {"time_ratio": 61.0841971, "chip_energy_ratio": 33.2022168, "last_layer_s": 2.10828820}
+
+
+def test_the_models_own_headline_stands(events):
     vega, mcu = events["vega"], events["stm32l4"]
-    speed = np.mean([slow.seconds / fast.seconds for fast, slow in zip(vega, mcu, strict=True)])
-    assert speed == pytest.approx(65, rel=0.15)
-    chip_only = np.mean(
-        [b.energy.chip_joules / a.energy.chip_joules for a, b in zip(vega, mcu, strict=True)]
-    )
-    assert chip_only == pytest.approx(37, rel=0.15)
-    # Last layer only, about 2.07 s of training (recalled).
-    assert vega[-1].adaptive.seconds == pytest.approx(2.07, rel=0.15)
-    assert all(result.memory.fits for result in vega[4:])
+    pairs = list(zip(vega, mcu, strict=True))
+    found = {
+        "time_ratio": np.mean([slow.seconds / fast.seconds for fast, slow in pairs]),
+        "chip_energy_ratio": np.mean(
+            [slow.energy.chip_joules / fast.energy.chip_joules for fast, slow in pairs]
+        ),
+        "last_layer_s": vega[-1].adaptive.seconds,
+    }
+    assert found == pytest.approx(MODEL, rel=1e-6)
+
+
+def test_the_headline_is_work_per_cycle_times_clock_and_power_times_time(events):
+    """What the ratios must be made of, whatever their values."""
+    for fast, slow in zip(events["vega"], events["stm32l4"], strict=True):
+        assert fast.macs == pytest.approx(slow.macs, rel=1e-12)
+        clock = fast.platform.cluster.clock_hz / slow.platform.cluster.clock_hz
+        work = fast.macs_per_cycle / slow.macs_per_cycle
+        assert slow.seconds / fast.seconds == pytest.approx(work * clock, rel=1e-12)
+        power = slow.platform.power.active_watts / fast.platform.power.active_watts
+        chips = slow.energy.chip_joules / fast.energy.chip_joules
+        assert chips == pytest.approx(power * slow.seconds / fast.seconds, rel=1e-12)
+    # Each trained layer more costs time and energy, and takes at least the memory of its weights.
+    for results in events.values():
+        for lower, upper in itertools.pairwise(results):
+            assert lower.seconds > upper.seconds
+            assert lower.joules > upper.joules
+    assert [result.memory.fits for result in events["vega"]] == [False] * 4 + [True] * 4
 
 
 def test_minibatch_statistics_need_all_samples_at_once():
@@ -216,67 +238,3 @@ def test_a_vmapped_sweep_equals_single_events(monkeypatch):
 def test_a_sweep_needs_a_cluster():
     with pytest.raises(platform.PlatformError, match="no cluster to sweep"):
         sweep([setting(27)], platform.load("stm32l4"), [Variant(1, 65536, 8, "private")])
-
-
-def command(capsys, *words):
-    code = cli.main(["hw", *words])
-    shown = capsys.readouterr()
-    return code, shown.out, shown.err
-
-
-SMALL = ("--width", "0.25", "--resolution", "64", "--latent-layer", "26")
-
-
-def test_cli_event(capsys):
-    code, out, _ = command(capsys, "event", *SMALL, "--json")
-    assert code == 0
-    data = json.loads(out)
-    assert data["summary"]["event_J"] == pytest.approx(
-        sum(data["summary"][part + "_J"] for part in ("chip", "l2", "storage", "external"))
-    )
-    assert data["summary"]["event_s"] == pytest.approx(sum(row["s"] for row in data["steps"]))
-    assert any("active_watts" in note and "recalled" in note for note in data["unproven"])
-    code, out, _ = command(capsys, "event", *SMALL, "--by", "layer")
-    assert code == 0
-    assert "MAC/cycle" in out
-    assert "recalled" in out
-    assert "h of battery" in out
-
-
-def test_cli_layer(capsys):
-    code, out, _ = command(capsys, "layer", "26", *SMALL[:4], "--csv")
-    assert code == 0
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert {row["step"] for row in rows} >= {"forward", "weight gradient", "input gradient"}
-    assert all(float(row["cycles"]) > 0 for row in rows)
-
-
-def test_cli_compare(capsys):
-    code, out, _ = command(
-        capsys, "compare", "vega", "stm32l4", *SMALL[:4], "--latent-layers", "26", "27", "--csv"
-    )
-    assert code == 0
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert [row["latent_layer"] for row in rows] == ["26", "27", "mean"]
-    assert float(rows[0]["stm32l4_time_ratio"]) > 10
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("event", "--platform", "gap8"), "gap8"),
-        (("event", "--latent-layer", "28"), "latent layer 28"),
-        (("event", "--json", "--csv"), "exclude"),
-        (("event", "--bits", "9"), "9 bits"),
-        (("event", "--cores", "0"), "cluster.cores"),
-        (("event", "--l1-kib", "12"), "cluster.l1"),
-        (("layer", "28"), "layer"),
-        (("compare", "vega"), "two platforms"),
-    ],
-)
-def test_cli_bad_input_is_one_sentence_and_code_2(capsys, words, said):
-    code, out, err = command(capsys, *words)
-    assert code == 2
-    assert out == ""
-    assert said in err
-    assert err.count("\n") == 1

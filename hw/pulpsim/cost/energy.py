@@ -1,6 +1,7 @@
 """From time and bytes to joules by part, and from joules to hours of battery."""
 
 import dataclasses
+import math
 from typing import Any
 
 from pulpsim.cost.platform import Platform
@@ -62,8 +63,7 @@ def lifetime_hours(
     Raises:
         ValueError: The rate is not positive, or events take longer than the time between them.
     """
-    if not events_per_hour > 0:
-        raise ValueError(f"{events_per_hour} events an hour is not a rate; give a positive one")
+    check_rate(events_per_hour)
     busy = event_seconds * events_per_hour / 3600
     if busy > 1:
         raise ValueError(
@@ -72,3 +72,13 @@ def lifetime_hours(
         )
     asleep = (1 - busy) * platform.power.sleep_watts * 3600
     return platform.battery.joules / (events_per_hour * event_joules + asleep)
+
+
+def check_rate(events_per_hour: int | float) -> None:
+    """Refuses what is not a rate.
+
+    Raises:
+        ValueError: It is not positive and finite.
+    """
+    if not 0 < events_per_hour < math.inf:
+        raise ValueError(f"{events_per_hour} events an hour is not a rate; give a positive one")

@@ -12,6 +12,7 @@ from typing import Any
 from pulpsim.cost import energy
 from pulpsim.cost.energy import Energy
 from pulpsim.cost.machine import Machine, l2_free_bytes, machine
+from pulpsim.cost.planes import Flat, Planes
 from pulpsim.cost.platform import Platform, load
 from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import ZERO, Cost, choose
@@ -249,5 +250,14 @@ def event_cost_summary(setting: EventSetting, platform: str | Path = "vega") -> 
 
 
 def _describe(work: Pass) -> str:
-    names = {key: value for key, value in vars(work).items() if isinstance(value, int | str)}
-    return f"{type(work).__name__}({', '.join(f'{key}={value}' for key, value in names.items())})"
+    """A pass in words, for messages."""
+    match work:
+        case Product():
+            return f"{work.kernel} on {work.n} x {work.k} x {work.m}"
+        case Planes():
+            kernels = " and ".join(call.kernel for call in work.calls)
+            return f"{kernels} on {work.channels} channels of {work.rows} rows"
+        case Flat():
+            return f"{' and '.join(work.kernels) or 'a copy'} of {work.elements} elements"
+        case _:
+            return f"{work.kernel} on {work.n} x {work.k}"

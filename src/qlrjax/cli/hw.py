@@ -5,25 +5,27 @@
     qlrjax hw compare vega stm32l4 --latent-layers 20 23 27
     qlrjax hw kernel p1_2x4 --shape 32x64x64 --cores 8 --fpu static --json
 
-`main(words)` is what `qlrjax.cli` calls. Every command is a frozen dataclass with `run()`, which
+`main(words)` is what `qlrjax.cli` calls. Every command is a frozen dataclass with `show()`, which
 returns the exit code, so that a script can build and run one, too. `--json` and `--csv` print data
 only; units are in the keys. Recalled or assumed figures behind a table are named below it.
 """
 
 import dataclasses
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
-from pulpsim.cost import platform
+from pulpsim.cost import energy, platform
 from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.platform import Platform
 from pulpsim.event import event, tables
 from pulpsim.event.setting import EventSetting, Statistics
 
-from qlrjax.cli import hw_show as cli_hw_show
-from qlrjax.network import mobilenet_v1
+from qlrjax.cli import hw_show as hw_show
+from qlrjax.network import Network, mobilenet_v1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +35,28 @@ class Output:
     Attributes:
         json: Print JSON and nothing else.
         csv: Print CSV and nothing else.
+        columns: Show only these columns of the main table, named as in JSON and CSV. Tables that
+            are wider than the terminal are folded.
     """
 
     json: bool = False
     csv: bool = False
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.json and self.csv:
             raise ValueError("--json and --csv exclude each other; give one of them")
+
+    def select(self, rows: hw_show.Rows) -> hw_show.Rows:
+        """The chosen columns of a table.
+
+        Raises:
+            ValueError: There is no such column.
+        """
+        for name in self.columns:
+            if name not in rows[0]:
+                raise ValueError(f"there is no column {name!r}; choose from {', '.join(rows[0])}")
+        return [{name: row[name] for name in self.columns or row} for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +88,14 @@ class Learning:
     resolution: int = 128
     classes: int = 50
 
+    def network(self) -> Network:
+        """The network that learns."""
+        return mobilenet_v1(self.width, self.resolution, self.classes)
+
     def setting(self, latent_layer: int) -> EventSetting:
         """The event that is costed."""
         return EventSetting(
-            mobilenet_v1(self.width, self.resolution, self.classes),
+            self.network(),
             latent_layer,
             self.replays,
             self.bits,
@@ -111,6 +131,10 @@ class Chip:
         if self.l1_kib is not None:
             changes["cluster.l1_bytes"] = self.l1_kib * 1024
         if self.dma_bits is not None:
+            if self.dma_bits < 8 or self.dma_bits % 8:
+                raise ValueError(
+                    f"--dma-bits {self.dma_bits} are no whole number of bytes; give a multiple of 8"
+                )
             changes["dma.bus_bytes"] = self.dma_bits // 8
         if self.fpu is not None:
             changes["cluster.fpu_map"] = self.fpu
@@ -122,7 +146,7 @@ class Chip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Event:
+class EventCommand:
     """Time, energy and memory of one learning event.
 
     Attributes:
@@ -140,33 +164,35 @@ class Event:
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
 
-    def run(self) -> int:
+    def show(self) -> int:
         """Shows the event."""
+        energy.check_rate(self.events_per_hour)
         chip = self.chip.apply(platform.load(self.platform))
         result = event.event_cost(self.learning.setting(self.latent_layer), chip)
         rows = tables.steps(result) if self.by == "step" else tables.layers(result)
+        rows = self.output.select(rows)
         whole = tables.summary(result, self.events_per_hour)
         if self.output.json:
             data = {
                 "summary": whole,
                 self.by + "s": rows,
                 "memory": tables.memory(result),
-                "unproven": cli_hw_show.notes([chip]),
+                "unproven": hw_show.notes([chip]),
             }
             print(json.dumps(data, indent=1))
         elif self.output.csv:
-            print(cli_hw_show.csv_text(rows), end="")
+            print(hw_show.csv_text(rows), end="")
         else:
             title = f"One learning event on {chip.name}, latent layer {self.latent_layer}"
-            cli_hw_show.show(title, rows)
-            cli_hw_show.show("Memory", tables.memory(result))
-            cli_hw_show.say(result, whole)
-            cli_hw_show.foot([chip])
+            hw_show.show(title, rows)
+            hw_show.show("Memory", tables.memory(result))
+            hw_show.say(result, whole)
+            hw_show.foot([chip])
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class LayerCommand:
     """Every pass of one layer: kernel, tile, cycles and what bounds it.
 
     Attributes:
@@ -182,13 +208,18 @@ class Layer:
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
 
-    def run(self) -> int:
+    def show(self) -> int:
         """Shows the layer."""
         chip = self.chip.apply(platform.load(self.platform))
         # One below, so that the input gradient is there as well.
         cut = max(self.index - 1, 0) if self.latent_layer is None else self.latent_layer
+        last = self.learning.network().last
+        if not 0 <= self.index <= last:
+            raise ValueError(
+                f"there is no layer {self.index}: this network has layers 0 to {last}"
+                "; choose one of them"
+            )
         setting = self.learning.setting(cut)
-        setting.network.check_latent_layer(self.index)
         result = event.event_cost(setting, chip).select(layer=self.index)
         row = setting.network.layers[self.index]
         title = f"Layer {self.index} {row.name}, {row.kind}, {row.macs} MAC, on {chip.name}"
@@ -197,7 +228,7 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Compare:
+class CompareCommand:
     """The same events on several chips; ratios are to the first.
 
     Attributes:
@@ -210,10 +241,12 @@ class Compare:
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
 
-    def run(self) -> int:
+    def show(self) -> int:
         """Shows the comparison."""
         if len(self.platforms) < 2:
             raise ValueError("compare needs two platforms or more, such as vega stm32l4")
+        if not self.latent_layers:
+            raise ValueError("compare needs a latent layer or more, such as --latent-layers 20 27")
         chips = [platform.load(name) for name in self.platforms]
         settings = [self.learning.setting(layer) for layer in self.latent_layers]
         results = [event.event_costs(settings, chip) for chip in chips]
@@ -225,7 +258,7 @@ class Compare:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel:
+class KernelCommand:
     """One kernel on one tile, cycle by cycle, with the columns of the RTL table.
 
     Attributes:
@@ -241,20 +274,25 @@ class Kernel:
     fpu: FpuMap = "static"
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
 
-    def run(self) -> int:
+    def show(self) -> int:
         """Shows the row."""
         from pulpsim.cluster.simulator import run_kernel
 
-        row = run_kernel(self.name, self.shape, self.cores, self.fpu)
-        values = row if isinstance(row, dict) else dataclasses.asdict(row)
+        row = dataclasses.asdict(run_kernel(self.name, self.shape, self.cores, self.fpu))
         if self.output.json:
-            print(json.dumps(values))
+            print(json.dumps(self.output.select([row])[0]))
         else:
-            _print("One kernel on one tile (cycles)", [values], self.output, [])
+            _print("One kernel on one tile (cycles)", [row], self.output, [])
         return 0
 
 
-COMMANDS: dict[str, Any] = {"event": Event, "layer": Layer, "compare": Compare, "kernel": Kernel}
+_SIGPIPE = 141  # what a shell reports of a program that wrote into a closed pipe
+COMMANDS: dict[str, Any] = {
+    "event": EventCommand,
+    "layer": LayerCommand,
+    "compare": CompareCommand,
+    "kernel": KernelCommand,
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -266,14 +304,21 @@ def main(words: Sequence[str]) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="qlrjax hw", description=(__doc__ or "").partition("\n")[0], args=words
     )
-    return command.run()
+    try:
+        code = command.show()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _SIGPIPE
+    return code
 
 
-def _print(title: str, rows: cli_hw_show.Rows, output: Output, chips: list[Platform]) -> None:
+def _print(title: str, rows: hw_show.Rows, output: Output, chips: list[Platform]) -> None:
+    rows = output.select(rows)
     if output.json:
-        print(json.dumps({"rows": rows, "unproven": cli_hw_show.notes(chips)}, indent=1))
+        print(json.dumps({"rows": rows, "unproven": hw_show.notes(chips)}, indent=1))
     elif output.csv:
-        print(cli_hw_show.csv_text(rows), end="")
+        print(hw_show.csv_text(rows), end="")
     else:
-        cli_hw_show.show(title, rows)
-        cli_hw_show.foot(chips)
+        hw_show.show(title, rows)
+        hw_show.foot(chips)

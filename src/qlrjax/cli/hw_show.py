@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 from typing import Any
 
@@ -15,17 +16,59 @@ from rich.table import Table
 Rows = list[dict[str, Any]]
 
 
+_HEADS = ("layer", "name", "step", "latent_layer", "tensor", "kernel", "shape")
+
+
 def show(title: str, rows: Rows) -> None:
-    """A table for people, keys as headers, on standard output."""
-    grid = Table(title=title)
-    for key in rows[0]:
-        number = any(isinstance(row[key], int | float) for row in rows)
-        grid.add_column(escape(_header(key)), justify="right" if number else "left")
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row.values()))
-    # A file or a pipe has no width: whole words there, not a guess of 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
-    console.print(grid)
+    """A table for people, keys as headers, folded where it is wider than the terminal.
+
+    A pipe or file counts as 80 columns wide unless `COLUMNS` says otherwise.
+    """
+    width = shutil.get_terminal_size(fallback=(80, 24)).columns
+    # Rendered first, so that a closed pipe is met in one place only, by `print`.
+    text = io.StringIO()
+    console = Console(file=text, width=width, force_terminal=sys.stdout.isatty())
+    parts = fold(rows, width)
+    for number, keys in enumerate(parts, 1):
+        grid = Table(title=title if len(parts) == 1 else f"{title} ({number} of {len(parts)})")
+        for key in keys:
+            number_column = any(isinstance(row[key], int | float) for row in rows)
+            justify = "right" if number_column else "left"
+            grid.add_column(escape(_header(key)), justify=justify, width=_width(key, rows))
+        for row in rows:
+            grid.add_row(*(escape(_cell(row[key])) for key in keys))
+        console.print(grid)
+    print(text.getvalue(), end="")
+
+
+def fold(rows: Rows, width: int) -> list[list[str]]:
+    """Columns of each part of a table, so that every part fits; each begins with the row's name.
+
+    Args:
+        rows: The table.
+        width: Of the terminal, characters.
+    """
+    keys = list(rows[0])
+    heads = keys[:1]
+    for key in keys[1:]:  # as far as a name goes, and at most two thirds of the width
+        if key not in _HEADS or _total([*heads, key], rows) > 2 * width // 3:
+            break
+        heads.append(key)
+    parts = [list(heads)]
+    for key in keys[len(heads) :]:
+        if len(parts[-1]) > len(heads) and _total([*parts[-1], key], rows) > width:
+            parts.append(list(heads))
+        parts[-1].append(key)
+    return parts
+
+
+def _total(keys: list[str], rows: Rows) -> int:
+    return sum(_width(key, rows) + 3 for key in keys) + 1  # a space on either side, and a line
+
+
+def _width(key: str, rows: Rows) -> int:
+    words = _header(key).split()  # headers may break between words
+    return max(len(text) for text in (*words, *(_cell(row[key]) for row in rows)))
 
 
 def _header(key: str) -> str:
