@@ -35,6 +35,12 @@ PARTS = (
     "input gradient",
     "update",
 )
+ENERGY_PARTS = {
+    "chip": "chip",
+    "l2": "L2",
+    "storage": "non-volatile memory",
+    "external": "off-chip RAM",
+}
 
 
 def main() -> None:
@@ -59,45 +65,56 @@ def main() -> None:
 def draw(results: list[list[EventCost]], layers: list[int]) -> Any:
     """Seconds and joules on both chips, and where VEGA's time and energy go."""
     made = figures.figure(13, 9)
+    panels = made.subplots(2, 2)
     place = np.arange(len(layers))
-    units = (("seconds", "seconds an event"), ("joules", "joules an event"))
-    for panel, (key, label) in enumerate(units):
-        axes = made.add_subplot(2, 2, panel + 1)
-        for shift, chip in zip((-0.2, 0.2), results, strict=True):
-            values = [getattr(result, key) for result in chip]
-            axes.bar(place + shift, values, 0.4, label=chip[0].platform.name)
-        for x, ours, theirs in zip(place, *results, strict=True):
-            ratio = getattr(theirs, key) / getattr(ours, key)
-            axes.text(x, getattr(theirs, key) * 1.2, f"{ratio:.0f}x", ha="center", fontsize=8)
-        axes.set_yscale("log")
-        axes.set_ylim(top=axes.get_ylim()[1] * 2)
+    for axes, key, label in zip(
+        panels[0], ("seconds", "joules"), ("seconds an event", "joules an event"), strict=True
+    ):
+        both(axes, results, key)
+        axes.set_ylabel(f"{label} (simulated)")
+    vega = results[0]
+    times = {part: [r.select(step=part).seconds / r.seconds for r in vega] for part in PARTS}
+    stack(panels[1, 0], times)
+    panels[1, 0].set_ylabel("share of VEGA's time (simulated)")
+    energies = {
+        name: [getattr(r.energy, f"{part}_joules") / r.joules for r in vega]
+        for part, name in ENERGY_PARTS.items()
+    }
+    stack(panels[1, 1], energies)
+    panels[1, 1].set_ylabel("share of VEGA's energy (simulated)")
+    for axes in panels.flat:
         axes.set_xticks(place, [str(layer) for layer in layers])
         axes.set_xlabel("latent layer (first trained layer)")
-        axes.set_ylabel(f"{label} (simulated)")
-        axes.legend()
-    axes = made.add_subplot(2, 2, 3)
-    bottom = np.zeros(len(layers))
-    for part in PARTS:
-        share = np.array([r.select(step=part).seconds / r.seconds for r in results[0]])
-        if share.any():
-            axes.bar(place, share, 0.7, bottom=bottom, label=part)
-            bottom += share
-    axes.set_ylabel("share of VEGA's time")
-    axes.set_ylim(0, 1.3)
-    axes.legend(fontsize=7, ncols=4, loc="upper center")
-    energy = made.add_subplot(2, 2, 4)
-    bottom = np.zeros(len(layers))
-    for part in ("chip", "l2", "storage", "external"):
-        values = np.array([getattr(r.energy, f"{part}_joules") / r.joules for r in results[0]])
-        energy.bar(place, values, 0.7, bottom=bottom, label=part)
-        bottom += values
-    energy.set_ylabel("share of VEGA's energy")
-    energy.set_ylim(0, 1.3)
-    energy.legend(fontsize=8, ncols=4, loc="upper center")
-    for low in (axes, energy):
-        low.set_xticks(place, [str(layer) for layer in layers])
-        low.set_xlabel("latent layer (first trained layer)")
     return made
+
+
+def both(axes: Any, results: list[list[EventCost]], key: str) -> None:
+    """Both chips as points, for a logarithmic axis has no ground that bars could stand on."""
+    place = np.arange(len(results[0]))
+    for chip, mark in zip(results, ("o-", "s-"), strict=True):
+        values = [getattr(result, key) for result in chip]
+        axes.plot(place, values, mark, lw=1, label=chip[0].platform.name.upper())
+    for x, ours, theirs in zip(place, *results, strict=True):
+        ratio = getattr(theirs, key) / getattr(ours, key)
+        middle = (getattr(theirs, key) * getattr(ours, key)) ** 0.5
+        axes.text(x, middle, f"{ratio:.0f}x", ha="center", va="center", fontsize=8)
+    axes.set_yscale("log")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+
+
+def stack(axes: Any, parts: dict[str, list[float]]) -> None:
+    """Shares of a whole, from 0 to 1; the names stand above."""
+    bottom = np.zeros(len(next(iter(parts.values()))))
+    for name, share in parts.items():
+        if any(share):
+            axes.bar(np.arange(len(bottom)), share, 0.7, bottom=bottom, label=name)
+            bottom += share
+    rest = 1 - bottom
+    if rest.max() > 5e-4:
+        axes.bar(np.arange(len(bottom)), rest, 0.7, bottom=bottom, color="lightgray", label="rest")
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 
 
 def memory_rows(network: Any, layers: list[int], chip: platform.Platform) -> list[dict[str, Any]]:
