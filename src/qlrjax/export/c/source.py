@@ -90,7 +90,7 @@ def export(
 
 
 def c_weights(kind: str, weight: np.ndarray) -> np.ndarray:
-    """Weights in C's order: [Cout][kh][kw][Cin], depthwise [C][kh][kw], linear [Cout][Cin]."""
+    """Weights in C's order: (Cout, kh, kw, Cin), depthwise (C, kh, kw), linear (Cout, Cin)."""
     if weight.ndim == 4:
         return weight.transpose(3, 0, 1, 2)
     return weight.transpose(2, 0, 1) if kind == "depthwise" else weight.T
