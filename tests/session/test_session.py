@@ -178,9 +178,9 @@ def test_images_of_another_type_are_named_without_the_tests_type_checker():
     script = (
         "import numpy as np\n"
         "from qlrjax.integer import extractor, quantize\n"
-        "from qlrjax.network import mobilenet_v1\n"
-        "stage = quantize.QuantizedStage((), {})\n"
-        "made = extractor.Extractor(mobilenet_v1(0.25, (32, 32), 2), 25, stage, None)\n"
+        "from qlrjax.network import Cut, mobilenet_v1\n"
+        "cut = Cut(mobilenet_v1(0.25, (32, 32), 2), 25)\n"
+        "made = extractor.Extractor(cut, quantize.QuantizedStage((), {}), None)\n"
         "made(np.zeros((1, 32, 32, 3), np.float32))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
