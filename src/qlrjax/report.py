@@ -103,10 +103,15 @@ def _class_panel(axis: Any, curve: Curve) -> Any:
 
 def accuracy_csv(curve: Curve) -> str:
     """The accuracy matrix: a row an event (from 0), a column a class, shares of 1."""
+    return matrix_csv(curve.matrix, curve.class_names)
+
+
+def matrix_csv(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    """Like `accuracy_csv`, of float32[events, classes]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["event", *curve.class_names])
-    for event, row in enumerate(curve.matrix):
+    writer.writerow(["event", *class_names])
+    for event, row in enumerate(matrix):
         cells = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
         writer.writerow([event, *cells])
     return text.getvalue()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from qlrjax import presets, session
-from qlrjax.streams import synthetic
+from qlrjax.streams import cut, synthetic
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -74,7 +74,7 @@ def test_the_table_of_bits_goes_on_where_it_stopped(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_core50_experiment_runs_its_grid(tmp_path, monkeypatch):
     """CORe50's images are not at hand: generated ones, and a small network, take their place."""
-    stream = synthetic.stream("4x3x4", (32, 32), 2, 1, 0)
+    stream = synthetic.stream("4x3x4", (32, 32), cut.Rule(2, 1, 0))
     script, asked = experiment("core50_nicv2_391"), []
 
     def small(*setting):

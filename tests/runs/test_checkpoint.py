@@ -35,11 +35,14 @@ def test_a_template_of_shapes_is_enough(tmp_path):
     assert_same(checkpoint.restore(tmp_path, shapes, toy.SETTINGS).state, state)
 
 
-@pytest.mark.parametrize("keep", [2, 3])
-def test_the_newest_checkpoints_stay(tmp_path, keep):
-    save_run(tmp_path, 5, keep)
-    assert checkpoint.steps(tmp_path) == list(range(6 - keep, 6))
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{s:08d}" for s in range(6 - keep, 6)]
+def test_the_newest_checkpoints_stay_and_those_that_are_spared(tmp_path):
+    state, records = save_run(tmp_path, 5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000004", "00000005"]
+    for step in (6, 7, 8):
+        checkpoint.save(tmp_path, step, state, toy.SETTINGS, records, spare=(4,))
+    assert checkpoint.steps(tmp_path) == [4, 7, 8]
+    checkpoint.save(tmp_path, 9, state, toy.SETTINGS, records)
+    assert checkpoint.steps(tmp_path) == [8, 9]
 
 
 def test_no_checkpoint_is_no_error(tmp_path):
@@ -47,12 +50,10 @@ def test_no_checkpoint_is_no_error(tmp_path):
     assert checkpoint.peek(tmp_path) is None
 
 
-def test_steps_only_grow_and_one_checkpoint_is_too_few(tmp_path):
+def test_steps_only_grow(tmp_path):
     state, records = save_run(tmp_path, 2)
     with pytest.raises(ValueError, match="step 2 does not follow"):
         checkpoint.save(tmp_path, 2, state, toy.SETTINGS, records)
-    with pytest.raises(ValueError, match="keep is 1"):
-        checkpoint.save(tmp_path, 3, state, toy.SETTINGS, records, keep=1)
 
 
 def test_other_settings_are_refused_by_name(tmp_path):

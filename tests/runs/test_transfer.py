@@ -17,6 +17,13 @@ from qlrjax.runs import checkpoint, fingerprint, manifest, transfer
 FILES = ("settings.toml", "frozen.npz")
 
 
+def unpack(path, folder, names=()):
+    packed = transfer.read(path, names)
+    transfer.unpack(packed, folder)
+    return packed.described
+
+
+
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
@@ -29,7 +36,7 @@ def packed(tmp_path_factory):
 
 
 def test_a_moved_run_goes_on_bit_for_bit(packed, tmp_path):
-    described = transfer.unpack(packed, tmp_path, FILES)
+    described = unpack(packed, tmp_path, FILES)
     assert (described.step, described.settings) == (3, toy.SETTINGS)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (packed.parent / name).read_bytes()
@@ -61,7 +68,7 @@ def test_numpy_opens_it_without_pickle(packed):
 
 def test_the_other_machine_is_told_at_once(packed, tmp_path, monkeypatch):
     here = fingerprint.take()
-    transfer.unpack(packed, tmp_path, FILES)
+    unpack(packed, tmp_path, FILES)
     monkeypatch.setattr(fingerprint, "take", lambda: {**here, "processor": "another"})
     (note,) = checkpoint.restore(tmp_path / "checkpoints", toy.start(), toy.SETTINGS).notes
     assert "processor was" in note
@@ -70,7 +77,7 @@ def test_the_other_machine_is_told_at_once(packed, tmp_path, monkeypatch):
 def test_a_run_is_not_written_over(packed, tmp_path):
     (tmp_path / "frozen.npz").write_text("mine")
     with pytest.raises(ValueError, match=r"holds a run already \(frozen.npz\)"):
-        transfer.unpack(packed, tmp_path, FILES)
+        unpack(packed, tmp_path, FILES)
 
 
 def test_a_run_without_checkpoints_cannot_be_exported(tmp_path):
@@ -84,7 +91,7 @@ def test_damage_is_passed_over_when_exporting(packed, tmp_path):
     (run / "checkpoints/00000003/manifest.json").unlink()
     (note,) = transfer.pack(run, tmp_path / "x.npz", FILES)
     assert "00000003 is damaged" in note
-    assert transfer.unpack(tmp_path / "x.npz", tmp_path / "new", FILES).step == 2
+    assert unpack(tmp_path / "x.npz", tmp_path / "new", FILES).step == 2
 
 
 def test_a_failed_export_leaves_no_half_file(packed, tmp_path, monkeypatch):
@@ -115,7 +122,7 @@ def test_random_damage_is_detected_or_harmless(packed, tmp_path):
         path, folder = tmp_path / "broken.npz", tmp_path / "run"
         path.write_bytes(broken)
         try:
-            transfer.unpack(path, folder, FILES)
+            unpack(path, folder, FILES)
         except ValueError:
             assert not folder.exists()
             detected += 1
@@ -220,14 +227,14 @@ def step_too_large(content, about):
 def test_crafted_files_are_refused(packed, tmp_path, change, said):
     crafted(packed, tmp_path / "x.npz", change)
     with pytest.raises(ValueError, match=said):
-        transfer.unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
+        unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_step_that_no_folder_can_have_is_refused(packed, tmp_path):
     crafted(packed, tmp_path / "x.npz", step_too_large)
     with pytest.raises(ValueError, match="step 100000000"):
-        transfer.unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
+        unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
 
 
 def test_compressed_members_are_refused_unread(packed, tmp_path):
@@ -236,14 +243,14 @@ def test_compressed_members_are_refused_unread(packed, tmp_path):
 
     crafted(packed, tmp_path / "x.npz", bomb, zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="its members are compressed"):
-        transfer.unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
+        unpack(tmp_path / "x.npz", tmp_path / "run", FILES)
 
 
 def test_types_that_numpy_has_no_name_for_are_moved(tmp_path):
     state = {"a": toy.jnp.asarray([1.5, -2.0], toy.jnp.bfloat16), "z": toy.jnp.zeros((0, 3))}
     checkpoint.save(tmp_path / "run/checkpoints", 0, state, {}, [])
     transfer.pack(tmp_path / "run", tmp_path / "x.npz")
-    transfer.unpack(tmp_path / "x.npz", tmp_path / "new")
+    unpack(tmp_path / "x.npz", tmp_path / "new")
     assert_same(checkpoint.restore(tmp_path / "new/checkpoints", state, {}).state, state)
 
 
@@ -254,11 +261,11 @@ def test_an_import_that_fails_can_be_tried_again(packed, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.snapshot, "write", full)
         with pytest.raises(checkpoint.SaveFailed, match="No space"):
-            transfer.unpack(packed, tmp_path, FILES)
+            unpack(packed, tmp_path, FILES)
     assert list(tmp_path.iterdir()) == []
-    assert transfer.unpack(packed, tmp_path, FILES).step == 3
+    assert unpack(packed, tmp_path, FILES).step == 3
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.npz"):
-        transfer.unpack(tmp_path / "none.npz", tmp_path / "run")
+        unpack(tmp_path / "none.npz", tmp_path / "run")

@@ -15,7 +15,7 @@ from qlrjax.streams.stream import Stream
 
 
 def test_builtin_stream_follows_the_nicv2_rule():
-    stream = builtin.stream((32, 48), sessions=4, first_classes=2, pairs_per_event=1, seed=0)
+    stream = builtin.stream((32, 48), sessions=4, rule=cut.Rule(2, 1, 0))
     labels, sessions = stream.source.labels, stream.source.sessions
     assert len(stream.events) == 39
     assert len(np.unique(labels[stream.events[0]])) == 2
@@ -32,7 +32,7 @@ def test_builtin_stream_follows_the_nicv2_rule():
 
 
 def test_builtin_stream_can_be_small_and_keeps_all_sessions():
-    stream = builtin.stream((16, 16), 4, 2, 1, 0, train_per_class=8, test_per_class=3)
+    stream = builtin.stream((16, 16), 4, cut.Rule(2, 1, 0), train_per_class=8, test_per_class=3)
     assert sum(len(event) for event in stream.events) == 80
     assert len(stream.test) == 30
     assert np.unique(stream.source.sessions[np.concatenate(stream.events)]).tolist() == [1, 2, 3, 4]
@@ -132,7 +132,7 @@ def test_core50_from_folder_and_zip_are_the_same(tmp_path):
         from_folder.read(every)[:, 5, 5, 1], 20 * (from_folder.labels + 1)
     )
     np.testing.assert_array_equal(from_folder.read(every)[:, 5, 5, 2], from_folder.frames)
-    stream = core50.stream(from_folder, None, 0, reduced_test=False, first_classes=1)
+    stream = core50.stream(from_folder, None, 0, reduced_test=False, rule=cut.Rule(1))
     assert set(from_folder.sessions[stream.test].tolist()) == {3}
 
 
@@ -232,7 +232,7 @@ def test_folder_of_sessions_and_folder_of_objects(tmp_path):
     assert images.class_names == ("key", "mug")
     assert images.read(np.arange(2)).shape == (2, 16, 24, 3)
     assert images.read(np.arange(2))[:, 8, 12, 0].tolist() == [2, 10]  # natural order
-    stream = folder.stream(tmp_path / "a", (16, 16), 4, (), 2, 1, 0)
+    stream = folder.stream(tmp_path / "a", (16, 16), 4, (), cut.Rule(2, 1, 0))
     assert np.unique(stream.source.sessions[stream.test]).tolist() == [3]
     flat = folder.source(tmp_path / "a" / "noon", (16, 16), sessions=2)
     assert flat.sessions.tolist() == [1, 2, 1, 2]
@@ -246,7 +246,7 @@ def test_bad_folders_say_what_is_wrong(tmp_path):
     (tmp_path / "s1/o1").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "s1/o1/a.png")
     with pytest.raises(ValueError, match="leave at least one to learn from"):
-        folder.stream(tmp_path, (16, 16), 4, (), 1, 1, 0)
+        folder.stream(tmp_path, (16, 16), 4, (), cut.Rule(1, 1, 0))
 
 
 def test_photos_are_turned_upright_and_damage_is_named(tmp_path):
@@ -282,7 +282,7 @@ def test_synthetic_images_are_a_function_of_their_index():
         images.read(np.array([5, 1]))[::-1], images.read(np.array([1, 5]))
     )
     with pytest.raises(ValueError, match="CLASSESxSESSIONSxFRAMES"):
-        synthetic.stream("3x1x2", (8, 8), 1, 1, 0)
+        synthetic.stream("3x1x2", (8, 8), cut.Rule(1, 1, 0))
 
 
 def test_opening_by_name(tmp_path):

@@ -88,10 +88,10 @@ def assert_same(a, b):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-def save_run(folder, events=4, keep=2):
+def save_run(folder, events=4):
     state, records = start(), []
     for step in range(1, events + 1):
         state, record = learn(state)
         records.append(record)
-        checkpoint.save(folder, step, state, SETTINGS, records, {"names": ["é"]}, keep)
+        checkpoint.save(folder, step, state, SETTINGS, records, {"names": ["é"]})
     return state, records

@@ -1,46 +1,88 @@
 """The command line: parse, call, show. Everything here can be called from a script, too."""
 
+import contextlib
+import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 USAGE = """qlrjax: continual learning on microcontrollers with quantized latent replays
 
   qlrjax run --out RUN      learn a stream of events, or go on with an unfinished run
   qlrjax learn RUN --label NAME PHOTOS
                             teach a run one more class, or more of a known one
-  qlrjax predict RUN PHOTO  say what is on a photo
+  qlrjax predict RUN PHOTO  say what is on a photo, or on all photos of a folder
+  qlrjax evaluate RUN FOLDER
+                            accuracy on a folder of labelled photos, class by class
+  qlrjax classes RUN        list a run's classes, rename or forget one, undo the last lesson
+  qlrjax data check FOLDER  what a folder of photos holds, before anything is learned from it
   qlrjax export RUN         the integer stage as ONNX, C or arrays; the whole state as one file
   qlrjax import FILE RUN    a run folder from an exported state
   qlrjax hw ...             cycles, bytes and joules on a simulated chip
+  qlrjax --version          the installed version
 
 Every command explains itself with --help."""
 
-Command = Callable[[Sequence[str]], int]
+Command = Callable[[Sequence[str]], int | None]
+
+# Module in this room and function; imported when asked for, so that --help answers at once.
+_COMMANDS = {
+    "run": ("run", "main"),
+    "learn": ("photos", "learn"),
+    "predict": ("photos", "predict"),
+    "evaluate": ("evaluate", "main"),
+    "classes": ("classes", "main"),
+    "data": ("data", "main"),
+    "export": ("export", "export"),
+    "import": ("export", "import_"),
+    "hw": ("hw", "main"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 2 bad input, 130 and 143 interrupted."""
+    """Runs one command and returns its exit code.
+
+    Returns:
+        0 done, 2 bad input, 130 and 143 interrupted, 141 when whoever read the output went away.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0 if words else 2
-    commands = _commands()
-    if words[0] not in commands:
+        return _print(USAGE) or (0 if words else 2)
+    if words[0] in ("--version", "-V"):
+        return _print(f"qlrjax {metadata.version('qlrjax')}")
+    if words[0] not in _COMMANDS:
         print(
-            f"qlrjax: unknown command {words[0]!r}; there are {', '.join(sorted(commands))}",
+            f"qlrjax: unknown command {words[0]!r}; there are {', '.join(sorted(_COMMANDS))}",
             file=sys.stderr,
         )
         return 2
-    return answer(f"qlrjax {words[0]}", lambda: commands[words[0]](words[1:]))
+    return answer(f"qlrjax {words[0]}", lambda: _command(words[0])(words[1:]))
 
 
 def answer(name: str, call: Callable[[], int | None]) -> int:
     """An exit code: the call's own, or 2 and one sentence on stderr when the input was bad."""
     try:
-        return call() or 0
+        code = call() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _reader_went_away()
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{name}: {_sentence(error)}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"{name}: there is not enough memory; {_SMALLER}", file=sys.stderr)
+        return 2
+
+
+_SMALLER = "choose fewer replays, a smaller mini-batch or a later latent layer"
 
 
 def _sentence(error: Exception) -> str:
@@ -49,37 +91,34 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _commands() -> dict[str, Command]:
-    # Each command imports what it needs, so that --help and a typing error answer at once.
-    def run(words: Sequence[str]) -> int:
-        from qlrjax.cli import run as cli_run
+def _print(text: str) -> int:
+    return answer("qlrjax", lambda: print(text))
 
-        return cli_run.main(words)
 
-    def learn(words: Sequence[str]) -> int:
-        from qlrjax.cli import photos as cli_photos
+def _reader_went_away() -> int:
+    """Ends as a program does that SIGPIPE kills, without a word about it."""
+    # What is still buffered must not be tried again when the interpreter shuts down.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + int(getattr(signal, "SIGPIPE", 13))
 
-        return cli_photos.learn(words)
 
-    def predict(words: Sequence[str]) -> int:
-        from qlrjax.cli import photos as cli_photos
+def _command(name: str) -> Command:
+    module, function = _COMMANDS[name]
 
-        return cli_photos.predict(words)
+    def call(words: Sequence[str]) -> int | None:
+        if name not in ("run", "learn"):
+            return getattr(importlib.import_module(f"{__name__}.{module}"), function)(words)
+        # These two change a run: a signal must find its handler from the first import on.
+        from qlrjax.runs import interrupt
 
-    def export(words: Sequence[str]) -> int:
-        from qlrjax.cli import export as cli_export
+        with interrupt.catch(_say_stopping) as stop:
+            chosen = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+            return chosen(words, stop)
 
-        return cli_export.export(words)
+    return call
 
-    def import_(words: Sequence[str]) -> int:
-        from qlrjax.cli import export as cli_export
 
-        return cli_export.import_(words)
-
-    def hw(words: Sequence[str]) -> int:
-        from qlrjax.cli import hw as cli_hw
-
-        return cli_hw.main(words)
-
-    return {"run": run, "learn": learn, "predict": predict, "export": export,
-            "import": import_, "hw": hw}  # fmt: skip
+def _say_stopping(signal_name: str) -> None:
+    text = f"{signal_name}: finishing the event and saving; once more stops at once without saving"
+    print(text, file=sys.stderr, flush=True)

@@ -8,20 +8,29 @@ from types import ModuleType
 from typing import Literal
 
 import tyro
+from rich.console import Console
 
 from qlrjax import files
+from qlrjax.cli import show
+from qlrjax.cli.arguments import parse_arguments
 from qlrjax.export import arrays, session_arrays
 from qlrjax.export.c import sizes as c_sizes
 from qlrjax.export.c import source as c_source
-from qlrjax.runs import run, runfolder, transfer
-from qlrjax.runs.run import OpenRun
+from qlrjax.names import printable
+from qlrjax.runs import imported, opened, runfolder, transfer
+from qlrjax.runs.imported import MOVED
+from qlrjax.runs.opened import OpenRun
 from qlrjax.training import learner
 from qlrjax.training.learner import Learner
 
 Format = Literal["onnx", "qdq", "c", "npz", "state"]
-_NAMES = {"onnx": "frozen.onnx", "qdq": "frozen_qdq.onnx", "c": "c", "npz": "arrays.npz",
-          "state": "run.npz"}  # fmt: skip
-_MOVED = (run.SETTINGS, run.STAGE)
+_NAMES = {
+    "onnx": "frozen.onnx",
+    "qdq": "frozen_qdq.onnx",
+    "c": "c",
+    "npz": "arrays.npz",
+    "state": "run.npz",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,25 +66,24 @@ class ImportArguments:
 
 def export(words: Sequence[str]) -> int:
     """Writes the export and says what it is."""
-    arguments = tyro.cli(ExportArguments, args=list(words), prog="qlrjax export")
+    arguments = parse_arguments(ExportArguments, words, "qlrjax export")
     out = arguments.out or arguments.run / "export" / _NAMES[arguments.format]
     if arguments.format == "state":
         print(_state(out, arguments.run))
     else:
-        print(write(arguments.format, out, run.open_run(arguments.run)))
+        run = opened.open_run(arguments.run)
+        show.notes(Console(stderr=True), run.notes)
+        print(write(arguments.format, out, run))
     return 0
 
 
 def import_(words: Sequence[str]) -> int:
     """Makes the folder; `qlrjax run`, `learn` and `predict` go on with it."""
-    arguments = tyro.cli(ImportArguments, args=list(words), prog="qlrjax import")
-    with runfolder.lock(arguments.run):
-        described = transfer.unpack(arguments.file, arguments.run, _MOVED)
-    opened = run.open_run(arguments.run)
-    runfolder.write_records(arguments.run / run.EVENTS, opened.records)
+    arguments = parse_arguments(ImportArguments, words, "qlrjax import")
+    run, place = imported.make(arguments.file, arguments.run), printable(arguments.run)
     print(
-        f"{arguments.run}: {described.step} learned events, {len(opened.class_names)} classes; "
-        f"go on with: qlrjax run --out {arguments.run} --config {arguments.run / run.SETTINGS}"
+        f"{place}: {int(run.state.learner.event)} learned events, {len(run.class_names)} classes; "
+        f"go on with: qlrjax run --out {place}"
     )
     return 0
 
@@ -166,7 +174,7 @@ def _state(out: Path, folder: Path) -> str:
         raise ValueError(f"there is no run folder {folder}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with runfolder.lock(folder):
-        notes = transfer.pack(folder, out, _MOVED)
+        notes = transfer.pack(folder, out, MOVED)
     return "\n".join([*notes, f"{out}: the whole run; give it to qlrjax import on any machine"])
 
 

@@ -15,7 +15,7 @@ from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, Network, mobilenet_v1
 
 _ARRAYS = ("weight", "kappa", "lam", "pad_value")
-_SIZE_LIMIT_BYTES = 256 * 2**20
+SIZE_LIMIT_BYTES = 256 * 2**20
 
 
 def dump(extractor: Extractor) -> bytes:
@@ -45,7 +45,7 @@ def load(path: Path, classes: int) -> Extractor:
         ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
     """
     try:
-        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+        if path.stat().st_size > SIZE_LIMIT_BYTES:
             raise ValueError(f"{path} is larger than any frozen stage; it is not one of ours")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -16,24 +16,37 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax.runs import fingerprint, leaves, runfolder, snapshot
-from qlrjax.runs.leaves import Leaf
+from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
+from qlrjax.runs.same_run import SettingsMismatch
 from qlrjax import files
 
 _STEP = re.compile(r"[0-9]{8}")
-_NAMED_AT_MOST = 8
+_LEFT = re.compile(r"\.draft-[0-9]{8}|\.trash-[0-9]{8}(\.corrupt-[0-9]+)?")
+# The newest, and one to fall back to.
+_KEPT = 2
+
+__all__ = [
+    "CorruptCheckpoint",
+    "Restored",
+    "SaveFailed",
+    "SettingsMismatch",
+    "about",
+    "newest_manifest",
+    "peek",
+    "publish",
+    "read_newest",
+    "restore",
+    "save",
+    "steps",
+]
 
 Found = tuple[Manifest, dict[str, np.ndarray], tuple[dict[str, Any], ...], tuple[str, ...]]
 
 
 class CorruptCheckpoint(ValueError):
     """There are checkpoints, and none of them is intact."""
-
-
-class SettingsMismatch(ValueError):
-    """The checkpoint is of a run with other settings."""
 
 
 class SaveFailed(OSError):
@@ -50,6 +63,7 @@ class Restored:
         records: The log of events.
         extra: What `save` was given.
         notes: What the user should be told, one line each.
+        damage: Those of the notes that say that a newer checkpoint was passed over.
     """
 
     state: Any
@@ -57,6 +71,7 @@ class Restored:
     records: tuple[dict[str, Any], ...]
     extra: dict[str, Any]
     notes: tuple[str, ...]
+    damage: tuple[str, ...] = ()
 
 
 def save(
@@ -66,9 +81,9 @@ def save(
     settings: Mapping[str, Any],
     records: Sequence[Record],
     extra: Mapping[str, Any] | None = None,
-    keep: int = 2,
+    spare: Collection[int] = (),
 ) -> None:
-    """Writes a checkpoint and removes all but the newest ones.
+    """Writes a checkpoint and removes all but the newest two.
 
     Args:
         folder: Where checkpoints are; made if it is not there. One process at a time.
@@ -77,13 +92,13 @@ def save(
         settings: In full, plain JSON.
         records: The log of events up to this step, plain JSON.
         extra: More plain JSON to keep.
-        keep: How many checkpoints stay, at least 2.
+        spare: Steps of older checkpoints that stay, too.
 
     Raises:
-        ValueError: The step or `keep` is not possible.
+        ValueError: The step is not possible.
         SaveFailed: It could not be written; earlier checkpoints are as they were.
     """
-    publish(folder, step, leaves.to_host(state), records, about(state, settings, extra), keep)
+    publish(folder, step, leaves.to_host(state), records, about(state, settings, extra), spare)
 
 
 def restore(
@@ -91,6 +106,7 @@ def restore(
     template: Any,
     settings: Mapping[str, Any],
     free: Collection[str] = (),
+    at: int | None = None,
 ) -> Restored | None:
     """Reads the newest intact checkpoint; damaged ones are renamed to `*.corrupt-N`.
 
@@ -99,6 +115,7 @@ def restore(
         template: A tree like the saved one; leaves are arrays or jax.ShapeDtypeStruct.
         settings: Of this run, plain JSON.
         free: Dotted names of settings that may differ.
+        at: The step of the one checkpoint to read, instead of the newest.
 
     Returns:
         What was restored, or None where no checkpoint is.
@@ -112,9 +129,9 @@ def restore(
     wanted = leaves.describe(template)
 
     def accept(described: Manifest) -> None:
-        check_same_run(described, template, wanted, settings, free)
+        same_run.check(described, template, wanted, settings, free)
 
-    found = read_newest(folder, accept)
+    found = read_newest(folder, accept, steps(folder) if at is None else [at])
     if found is None:
         return None
     described, arrays, records, notes = found
@@ -124,15 +141,19 @@ def restore(
         records=records,
         extra=described.extra,
         notes=(*notes, *fingerprint_note(described)),
+        damage=notes,
     )
 
 
-def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | None:
+def read_newest(
+    folder: Path, accept: Callable[[Manifest], None], among: Sequence[int] | None = None
+) -> Found | None:
     """Manifest, leaves by path, log and notes of the newest intact checkpoint; see `restore`.
 
     Args:
         folder: See `restore`.
         accept: Raises if the manifest is not of the run that is asked for.
+        among: Steps, ascending; all by default.
 
     Raises:
         CorruptCheckpoint: No checkpoint is intact.
@@ -140,7 +161,7 @@ def read_newest(folder: Path, accept: Callable[[Manifest], None]) -> Found | Non
         OSError: The folder cannot be read.
     """
     notes: list[str] = []
-    for step in reversed(steps(folder)):
+    for step in reversed(steps(folder) if among is None else among):
         place = folder.absolute() / f"{step:08d}"
         try:
             described = snapshot.verify(place)
@@ -173,6 +194,19 @@ def peek(folder: Path) -> Manifest | None:
     return None
 
 
+def newest_manifest(folder: Path) -> Manifest | None:
+    """The newest legible manifest of a folder, whatever the files it vouches for are like.
+
+    Raises:
+        ValueError: Another version of qlrjax wrote it.
+        OSError: The folder cannot be read.
+    """
+    for step in reversed(steps(folder)):
+        with contextlib.suppress(snapshot.Damaged):
+            return snapshot.read_manifest(folder / f"{step:08d}")
+    return None
+
+
 def steps(folder: Path) -> list[int]:
     """Steps of the checkpoints in a folder, ascending; none where there is no folder.
 
@@ -181,40 +215,9 @@ def steps(folder: Path) -> list[int]:
     """
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name) for name in names if _STEP.fullmatch(name))
-
-
-def check_same_run(
-    described: Manifest,
-    template: Any,
-    wanted: Mapping[str, Leaf],
-    settings: Mapping[str, Any],
-    free: Collection[str] = (),
-) -> None:
-    """Raises SettingsMismatch unless the run that was saved is the one that is asked for.
-
-    Args:
-        described: Of the saved run.
-        template: See `restore`.
-        wanted: `leaves.describe(template)`.
-        settings: See `restore`.
-        free: See `restore`.
-    """
-    differing = _differing(described.settings, settings, free)
-    if not differing:
-        # The same settings can still mean another state: other images, classes or calibration.
-        then = described.statics | {name: _kind(leaf) for name, leaf in described.leaves.items()}
-        now = leaves.static_fields(template) | {name: _kind(leaf) for name, leaf in wanted.items()}
-        differing = _differing(then, now)
-    if differing:
-        rest = len(differing) - _NAMED_AT_MOST
-        more = f" and {rest} more" if rest > 0 else ""
-        raise SettingsMismatch(
-            f"the run was started with other settings: {'; '.join(differing[:_NAMED_AT_MOST])}"
-            f"{more}; use the run's own settings, another folder, or start anew"
-        )
 
 
 def fingerprint_note(described: Manifest) -> list[str]:
@@ -234,11 +237,9 @@ def publish(
     arrays: Mapping[str, np.ndarray],
     records: Sequence[Record],
     facts: Mapping[str, Any],
-    keep: int = 2,
+    spare: Collection[int] = (),
 ) -> None:
     """As `save`, of leaves by path and of facts for the manifest, see `about`."""
-    if keep < 2:
-        raise ValueError(f"keep is {keep}; at least 2 checkpoints must stay")
     earlier = _earlier(folder, step)
     if not max(earlier, default=-1) < step < 10**8:
         raise ValueError(f"step {step} does not follow the checkpoints {earlier} in {folder}")
@@ -253,7 +254,9 @@ def publish(
     except Exception as error:  # Orbax reports a full disk in many ways
         shutil.rmtree(draft, ignore_errors=True)
         raise SaveFailed(_save_failed(folder, step, earlier, error)) from error
-    for old in steps(folder)[:-keep]:
+    for old in steps(folder)[:-_KEPT]:
+        if old in spare:
+            continue
         # A checkpoint too many is no reason to stop.
         with contextlib.suppress(OSError):
             runfolder.remove_folder(folder / f"{old:08d}")
@@ -263,8 +266,12 @@ def about(
     state: Any, settings: Mapping[str, Any], extra: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The fields of a manifest that `publish` needs: of the run and of this process."""
-    return {"settings": dict(settings), "extra": dict(extra or {}),
-            "statics": leaves.static_fields(state), "fingerprint": fingerprint.take()}  # fmt: skip
+    return {
+        "settings": dict(settings),
+        "extra": dict(extra or {}),
+        "statics": leaves.static_fields(state),
+        "fingerprint": fingerprint.take(),
+    }
 
 
 def _earlier(folder: Path, step: int) -> list[int]:
@@ -276,9 +283,10 @@ def _earlier(folder: Path, step: int) -> list[int]:
 
 def _sweep(folder: Path) -> None:
     # What a killed process left behind; the run folder's lock keeps live ones out.
-    for pattern in (".draft-*", ".trash-*"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.iterdir():
+        if _LEFT.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                runfolder.remove_tree(path)
 
 
 def _set_aside(place: Path, reason: str) -> str:
@@ -295,7 +303,7 @@ def _set_aside(place: Path, reason: str) -> str:
 
 
 def _set_aside_before(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("*.corrupt-*"))
+    return folder.is_dir() and any(".corrupt-" in path.name for path in folder.iterdir())
 
 
 def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Exception) -> str:
@@ -304,30 +312,3 @@ def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Excepti
         f"checkpoint {step} could not be written to {folder} ({snapshot.describe_error(error)}); "
         f"{last}; make room or mend the folder, then give the same command again"
     )
-
-
-def _differing(
-    then: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
-) -> list[str]:
-    """One phrase for every entry that differs, nested ones by their dotted names."""
-    then, now = _flat(then), _flat(now)
-    names = [name for name in sorted({*then, *now}) if name not in free]
-    return [
-        f"{name} was {then.get(name, 'not there')!r}, is {now.get(name, 'not there')!r}"
-        for name in names
-        if name not in then or name not in now or then[name] != now[name]
-    ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _kind(leaf: Leaf) -> list[Any]:
-    return [leaf.dtype, *leaf.shape]

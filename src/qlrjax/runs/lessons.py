@@ -13,7 +13,7 @@ from qlrjax.network import Network
 from qlrjax.runs import grow
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
-from qlrjax.streams.photos import find_photos, read_photo
+from qlrjax.streams.photos import read_all
 from qlrjax.training import evaluate, learner, newclass
 from qlrjax.training.learner import EventData, Learner
 
@@ -39,8 +39,7 @@ def read_photos(paths: Sequence[Path], network: Network) -> UInt8[np.ndarray, "n
     Raises:
         ValueError: A photo is missing or damaged, or a folder has none; it is named.
     """
-    files = [file for path in paths for file in find_photos(path)]
-    return np.stack([read_photo(file, network.in_hw) for file in files])
+    return read_all(paths, network.in_hw, strict=True).images
 
 
 def learn(
@@ -70,7 +69,8 @@ def learn(
         state = grow.add_class(state)
     taught = Learner(extractor.cut.with_classes(len(class_names)), settings.protocol)
     index, latents = class_names.index(label), extractor(images)
-    if is_new:
+    # One that was forgotten, or that the stream has not brought yet, is new to the head, too.
+    if is_new or not float(state.learner.head.past[index]):
         changed, losses = newclass.learn(taught, state.learner, latents, index, settings.seed)
     else:
         labels = np.full(len(images), index, np.int32)

@@ -124,7 +124,18 @@ def remove_folder(path: Path) -> None:
         OSError: It could not be renamed or emptied.
     """
     trash = path.with_name(f".trash-{path.name}")
-    if trash.exists():
-        shutil.rmtree(trash)
+    remove_tree(trash)
     path.rename(trash)
-    shutil.rmtree(trash)
+    remove_tree(trash)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder, or a link in its place, but never what a link points to.
+
+    Raises:
+        OSError: It could not be emptied.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

@@ -1,7 +1,7 @@
 """Checkpoints written in the background, while the next event is learned."""
 
 import concurrent.futures
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +22,7 @@ class Saver:
         self,
         folder: Path,
         settings: Mapping[str, Any],
-        keep: int = 2,
+        spare: Collection[int] = (),
         on_saved: Callable[[Sequence[Record]], None] | None = None,
     ) -> None:
         """Nothing is written yet.
@@ -30,10 +30,10 @@ class Saver:
         Args:
             folder: See `checkpoint.save`.
             settings: See `checkpoint.save`.
-            keep: See `checkpoint.save`.
+            spare: See `checkpoint.save`.
             on_saved: Called in the thread with the records of every checkpoint that is on disk.
         """
-        self._folder, self._settings, self._keep = folder, settings, keep
+        self._folder, self._settings, self._spare = folder, settings, spare
         self._on_saved = on_saved
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "qlrjax-checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
@@ -72,7 +72,7 @@ class Saver:
         records: Sequence[Record],
         facts: Mapping[str, Any],
     ) -> None:
-        checkpoint.publish(self._folder, step, arrays, records, facts, self._keep)
+        checkpoint.publish(self._folder, step, arrays, records, facts, self._spare)
         if self._on_saved is not None:
             self._on_saved(records)
 

@@ -98,13 +98,20 @@ def verify(place: Path) -> Manifest:
         UnknownSchema: Another version of qlrjax wrote it.
         OSError: It cannot be read for a reason that is not damage.
     """
-    described = _read_manifest(place)
+    described = read_manifest(place)
     with _reading():
         _verify_files(place, described)
     return described
 
 
-def _read_manifest(place: Path) -> Manifest:
+def read_manifest(place: Path) -> Manifest:
+    """The manifest of the checkpoint in the folder `place`; none of its files is looked at.
+
+    Raises:
+        Damaged: It is not what was written.
+        UnknownSchema: Another version of qlrjax wrote it.
+        OSError: It cannot be read for a reason that is not damage.
+    """
     with _reading():
         if _size(place / _MANIFEST) > manifest.SIZE_LIMIT_BYTES:
             raise Damaged("its manifest is larger than any real one")
@@ -116,7 +123,7 @@ def _read_manifest(place: Path) -> Manifest:
         described = manifest.decode(data)
     except manifest.InvalidManifest as error:
         raise Damaged(str(error)) from error
-    if f"{described.step:08d}" != place.name:
+    if f"{described.step:08d}" != place.name.partition(".corrupt-")[0]:
         raise Damaged(f"its manifest is of step {described.step}")
     return described
 
@@ -204,6 +211,24 @@ def _files(place: Path) -> Iterator[str]:
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         for name in (*names, *links):
             yield Path(root, name).relative_to(place).as_posix()
+
+
+def foreign(place: Path, described: Manifest | None) -> Iterator[Path]:
+    """Files of a checkpoint's folder that no checkpoint has.
+
+    Args:
+        place: The folder.
+        described: Its manifest, if it is legible.
+    """
+    own = {_MANIFEST, _RECORDS, _STATE, _SUM}
+    for path in sorted(place.iterdir()):
+        if path.name not in own and files.temporary_of(path.name) not in own:
+            yield path
+    if described is None:
+        return
+    for name in sorted(_files(place)):
+        if name not in described.files and not PurePosixPath(name).name.startswith("."):
+            yield place / name
 
 
 def _raise(error: OSError) -> None:

@@ -10,6 +10,7 @@ crafted file can take more memory than the file has bytes.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import struct
@@ -67,27 +68,34 @@ def pack(
     return notes
 
 
-def unpack(
-    path: Path, folder: Path, names: Collection[str] = (), checkpoints: str = "checkpoints"
-) -> Manifest:
-    """Makes a run folder of an exported run; `checkpoint.restore` then goes on with it.
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """An exported run, read and verified.
+
+    Attributes:
+        described: The manifest, with the fingerprint of the machine that saved the run.
+        arrays: Leaves by path.
+        records: The log of events.
+        content: Files of the run's folder by name.
+    """
+
+    described: Manifest
+    arrays: dict[str, np.ndarray]
+    records: tuple[dict[str, Any], ...]
+    content: dict[str, bytes]
+
+
+def read(path: Path, names: Collection[str] = ()) -> Packed:
+    """Reads an exported run; nothing is written.
 
     Args:
         path: What `pack` wrote, or a file from anywhere that claims to be that.
-        folder: The new run's folder; the caller holds its lock.
         names: Names of files that may be in it; all have to be there.
-        checkpoints: Name of the folder of checkpoints to make.
-
-    Returns:
-        The manifest, with the settings and the fingerprint of the machine that saved the run.
 
     Raises:
-        ValueError: The file is not an intact export, or the folder holds a run already.
-        OSError: Something could not be read or written.
+        ValueError: The file is not an intact export.
+        OSError: It cannot be read.
     """
-    taken = [name for name in (checkpoints, *names) if (folder / name).exists()]
-    if taken:
-        raise ValueError(f"{folder} holds a run already ({taken[0]}); choose a new folder")
     with _opened(path) as archive:
         described = _read_manifest(archive)
         content = {name: _read_bytes(archive, name, file) for name, file in described.files.items()}
@@ -96,41 +104,54 @@ def unpack(
             raise ValueError(f"its files are {sorted(content)}, not {sorted(wanted)}")
         arrays = {name: _read_leaf(archive, name, leaf) for name, leaf in described.leaves.items()}
         records = runfolder.decode_records(content.pop(_RECORDS))
-    about = {"settings": described.settings, "statics": described.statics,
-             "fingerprint": described.fingerprint, "extra": described.extra}  # fmt: skip
+    own = {name: content[f"files/{name}.npy"] for name in names}
+    return Packed(described, arrays, records, own)
+
+
+def unpack(packed: Packed, folder: Path, checkpoints: str = "checkpoints") -> None:
+    """Makes a run folder of an exported run; `checkpoint.restore` then goes on with it.
+
+    Args:
+        packed: From `read`.
+        folder: The new run's folder; the caller holds its lock.
+        checkpoints: Name of the folder of checkpoints to make.
+
+    Raises:
+        ValueError: The folder holds a run already.
+        OSError: Something could not be written; nothing is left of it.
+    """
+    names = list(packed.content)
+    taken = [name for name in (checkpoints, *names) if (folder / name).exists()]
+    if taken:
+        raise ValueError(f"{folder} holds a run already ({taken[0]}); choose a new folder")
+    described = packed.described
+    about = {
+        "settings": described.settings,
+        "statics": described.statics,
+        "fingerprint": described.fingerprint,
+        "extra": described.extra,
+    }
     folder.mkdir(parents=True, exist_ok=True)
+    place = folder / checkpoints
     try:
-        for name in names:
-            files.write_atomic(folder / name, content[f"files/{name}.npy"])
-        checkpoint.publish(folder / checkpoints, described.step, arrays, records, about)
+        for name, data in packed.content.items():
+            files.write_atomic(folder / name, data)
+        checkpoint.publish(place, described.step, packed.arrays, packed.records, about)
     except BaseException:
         runfolder.clear(folder, [checkpoints, *names])
         raise
-    return described
 
 
 def _with_files(described: Manifest, files: Mapping[str, manifest.File]) -> Manifest:
-    return Manifest(
-        step=described.step, settings=described.settings, statics=described.statics,
-        leaves=described.leaves, files=dict(files), fingerprint=described.fingerprint,
-        extra=described.extra,
-    )  # fmt: skip
+    return dataclasses.replace(described, files=dict(files))
 
 
 def _write(path: Path, members: Mapping[str, np.ndarray]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, array in members.items():
-                entry = zipfile.ZipInfo(name, _DATE)
-                with archive.open(entry, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-        files.sync(temporary)
-        temporary.replace(path)
-        files.sync(path.absolute().parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with files.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in members.items():
+            entry = zipfile.ZipInfo(name, _DATE)
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 @contextlib.contextmanager
@@ -153,9 +174,9 @@ def _opened(path: Path) -> Any:
 
 
 _NOT_INTACT = (
-    zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError,
-    struct.error, RecursionError, MemoryError, UnicodeError, OverflowError,
-)  # fmt: skip
+    *(zipfile.BadZipFile, struct.error, ValueError, KeyError, EOFError, NotImplementedError),
+    *(RuntimeError, RecursionError, MemoryError, UnicodeError, OverflowError),
+)
 
 
 def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
@@ -191,12 +212,14 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: np.dtype) -> np.ndar
 
 
 def _read_header(member: Any, name: str, dtype: np.dtype) -> tuple[int, ...]:
-    read: Callable[..., tuple[tuple[int, ...], bool, np.dtype]]
+    parse: Callable[..., tuple[tuple[int, ...], bool, np.dtype]]
     version = np.lib.format.read_magic(member)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0,
-               (2, 0): np.lib.format.read_array_header_2_0}  # fmt: skip
-    read = readers[version]
-    shape, fortran, found = read(member, max_header_size=_HEADER_LIMIT_BYTES)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    parse = readers[version]
+    shape, fortran, found = parse(member, max_header_size=_HEADER_LIMIT_BYTES)
     # NumPy names types that are not its own, such as bfloat16, by their size only.
     plain = found == dtype or (found.kind == "V" and not found.names and dtype.kind == "V")
     if fortran or found.itemsize != dtype.itemsize or not plain or found.hasobject:

@@ -11,9 +11,9 @@ _RATIO_AT_MOST = 200
 _MEMBER_BYTES_AT_MOST = 64 * 2**20
 _PICKLE_BYTES_AT_MOST = 256 * 2**20
 _PICKLE_DAMAGE = (
-    pickle.UnpicklingError, struct.error, ArithmeticError, AssertionError, AttributeError, EOFError,
-    LookupError, MemoryError, TypeError, ValueError,
-)  # fmt: skip
+    *(pickle.UnpicklingError, struct.error, ArithmeticError, AssertionError, AttributeError),
+    *(EOFError, LookupError, MemoryError, TypeError, ValueError),
+)
 
 
 class UntrustedData(ValueError):

@@ -13,13 +13,15 @@ import io
 import numpy as np
 from PIL import Image
 
-from qlrjax.streams import nicv2
+from qlrjax.streams import cut, nicv2
 from qlrjax.streams.stream import ImageSource, Stream
 
 ASSET = "fashion_mnist.npz"
 ASSET_SHA256 = "661473dfba44627c806f7d2825c8bf7d252b9b4b353a266d3208708bff077364"
-CLASS_NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker",
-               "bag", "ankle boot")  # fmt: skip
+CLASS_NAMES = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
 TEST_SESSION = 0
 
 
@@ -58,9 +60,7 @@ def source(resolution: tuple[int, int], sessions: int = 4) -> ImageSource:
 def stream(
     resolution: tuple[int, int],
     sessions: int,
-    first_classes: int,
-    pairs_per_event: int,
-    seed: int,
+    rule: cut.Rule,
     train_per_class: int = 0,
     test_per_class: int = 0,
 ) -> Stream:
@@ -69,9 +69,7 @@ def stream(
     Args:
         resolution: (height, width), pixels.
         sessions: Slices that a class's training images are cut into.
-        first_classes: Classes of the first event.
-        pairs_per_event: (session, class) pairs of every later event.
-        seed: Of the order.
+        rule: Of the order.
         train_per_class: At most so many training images a class; 0 is all 400.
         test_per_class: At most so many test images a class; 0 is all 100.
     """
@@ -81,7 +79,7 @@ def stream(
     pairs = {
         (int(s), int(c)) for s, c in zip(images.sessions[train], images.labels[train], strict=True)
     }
-    order = nicv2.generate_order(pairs, first_classes, pairs_per_event, seed)
+    order = nicv2.generate_order(pairs, rule.first_classes, rule.pairs_per_event, rule.seed)
     events = tuple(
         np.concatenate(
             [

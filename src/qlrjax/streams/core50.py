@@ -18,11 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from qlrjax.streams import archive, core50_lists, cut, nicv2, photos
-from qlrjax.streams.core50_cache import Progress, open_or_make
+from qlrjax.streams.core50_cache import Progress, is_made, open_or_make
 from qlrjax.streams.core50_lists import lup_events
 from qlrjax.streams.stream import ImageSource, Stream
+from qlrjax.streams.user_cache import folder as user_cache
 
 TEST_SESSIONS = tuple(core50_lists.TEST_FRAMES)
+_RULE = cut.Rule(first_classes=10)
 _FRAME = re.compile(r"(?:^|/)s(\d+)/o(\d+)/C_(\d+)_(\d+)_(\d+)\.(?:png|jpg)$")
 
 
@@ -87,7 +89,7 @@ def source(
     Args:
         root: Folder or zip.
         resolution: (height, width); other than 128x128 is scaled when the array is made.
-        cache_dir: Where the array lies; beside the data by default, 49 kB a frame.
+        cache_dir: Where the array lies, 49 kB a frame; the user's cache folder by default.
         on_progress: Called with (what, done, total) while the array is made.
 
     Raises:
@@ -100,8 +102,11 @@ def source(
         stamps.update(f"{frame.name}:{frame.stamp};".encode())
     name = root.resolve().name.removesuffix(".zip")
     stem = f"{name}-{resolution[0]}x{resolution[1]}-{stamps.hexdigest()[:12]}"
+    beside = root.resolve().parent / stem
+    # Earlier versions wrote beside the data; what lies there is good, and large.
+    place = beside if cache_dir is None and is_made(beside) else (cache_dir or user_cache()) / stem
     cached = open_or_make(
-        (cache_dir or root.resolve().parent) / stem,
+        place,
         (len(frames), *resolution, 3),
         lambda: _pixels(root, frames, resolution),
         on_progress,
@@ -127,9 +132,7 @@ def stream(
     run: int,
     reduced_test: bool,
     test_sessions: tuple[int, ...] = (),
-    first_classes: int = 10,
-    pairs_per_event: int = 1,
-    seed: int = 0,
+    rule: cut.Rule = _RULE,
 ) -> Stream:
     """CORe50 frames as NICv2 events; label = object - 1.
 
@@ -139,9 +142,7 @@ def stream(
         run: Which official order, 0 to 9.
         reduced_test: Every 20th test frame, 2,249 of 44,972.
         test_sessions: Sessions never trained on; 3, 7 and 10 by default, as far as they exist.
-        first_classes: For a generated order.
-        pairs_per_event: Likewise.
-        seed: Likewise.
+        rule: Of a generated order.
 
     Raises:
         ValueError: The data lacks frames or sessions that the official order needs, or the order
@@ -150,9 +151,7 @@ def stream(
     known = {int(session) for session in images.sessions}
     held_out = test_sessions or tuple(sorted(known & set(TEST_SESSIONS)))
     if scenario is None:
-        return cut.by_nicv2_rule(
-            images, held_out, first_classes, pairs_per_event, seed, reduced_test
-        )
+        return cut.by_nicv2_rule(images, held_out, rule, reduced_test)
     official = nicv2.official_order(scenario, run)
     core50_lists.check_complete(_triples(images), images.name)
     order = tuple(tuple((s, item - 1) for s, item in event) for event in official)

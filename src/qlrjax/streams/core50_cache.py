@@ -4,12 +4,11 @@ Two files lie side by side: STEM.npy with the pixels and STEM.json, written last
 they are whole. So a half-made array is never taken for one.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import mmap
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +16,12 @@ from typing import BinaryIO
 import filelock
 import numpy as np
 
+from qlrjax import files
+from qlrjax.streams.user_cache import check_room
+
 Progress = Callable[[str, int, int], None]
 
+_LOGGER = logging.getLogger(__name__)
 _FORMAT = 2
 
 
@@ -64,6 +67,14 @@ def open_or_make(
     """
     if (whole := _open(stem, shape)) is not None:
         return whole
+    needed = shape[0] * shape[1] * shape[2] * shape[3]
+    check_room(stem.parent, needed, "the array of prepared frames")
+    _LOGGER.warning(
+        "preparing %d frames once, %.2f GB in %s (another folder: --data-dir)",
+        shape[0],
+        needed / 1e9,
+        stem.parent,
+    )
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         # A second process waits here, and then finds the array made.
@@ -79,6 +90,11 @@ def open_or_make(
     if whole is None:
         raise ValueError(f"the array of frames {stem}.npy was changed while it was made")
     return whole
+
+
+def is_made(stem: Path) -> bool:
+    """Whether a whole array lies there."""
+    return _marker(stem).is_file() and _pixels(stem).is_file()
 
 
 def _open(stem: Path, shape: tuple[int, ...]) -> FrameArray | None:
@@ -101,22 +117,14 @@ def _make(
     frames: Iterable[np.ndarray],
     on_progress: Progress | None,
 ) -> None:
-    partial = stem.with_name(stem.name + ".npy.partial")
     _marker(stem).unlink(missing_ok=True)
-    try:
-        with partial.open("wb") as file:
-            digest = _write(file, shape, frames, on_progress)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(_pixels(stem))
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-    written = stem.with_name(stem.name + ".json.partial")
-    written.write_text(
-        json.dumps({"format": _FORMAT, "shape": list(shape), "pixels_sha256": digest})
-    )
-    written.replace(_marker(stem))
+    for left in stem.parent.iterdir():  # by a process that was killed; the lock keeps others out
+        if files.temporary_of(left.name) in (_pixels(stem).name, _marker(stem).name):
+            left.unlink()
+    with files.replacing(_pixels(stem)) as file:
+        digest = _write(file, shape, frames, on_progress)
+    marker = {"format": _FORMAT, "shape": list(shape), "pixels_sha256": digest}
+    files.write_atomic(_marker(stem), json.dumps(marker))
 
 
 def _write(

@@ -3,27 +3,28 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from qlrjax.streams import cut
-from qlrjax.streams.photos import is_photo, natural, read_photo
+from qlrjax.names import printable
+from qlrjax.streams import cut, layout
+from qlrjax.streams.layout import Labelled, Layout, Progress, Scan
+from qlrjax.streams.photos import left_out, natural, read_photo
 from qlrjax.streams.stream import ImageSource, Stream
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class _Image(NamedTuple):
-    session: int
-    item: str
-    path: Path
-
-
-def source(root: Path, resolution: tuple[int, int], sessions: int = 4) -> ImageSource:
+def source(
+    root: Path,
+    resolution: tuple[int, int],
+    sessions: int = 4,
+    strict: bool = False,
+    on_progress: Progress | None = None,
+) -> ImageSource:
     """Images of a folder in natural order; their size does not matter.
 
-    Files that are no images are left out, and counted in a log line.
+    Files that are no images, and photos that cannot be read, are left out and told in a log line.
 
     Args:
         root: session/object/images, where every object has the same name in every session; or
@@ -31,17 +32,21 @@ def source(root: Path, resolution: tuple[int, int], sessions: int = 4) -> ImageS
             of which should be the test session.
         resolution: (height, width), pixels.
         sessions: See `root`.
+        strict: A photo that cannot be read is an error.
+        on_progress: Called with (what, done, total) while all photos are read once.
 
     Raises:
         ValueError: The folder is missing, is empty, or mixes both layouts; or an object has fewer
-            images than slices. A damaged image is named when it is read.
+            images than slices; or a photo is bad, if that is strict.
     """
-    if not root.is_dir():
-        raise ValueError(f"there is no folder {root}")
-    found = _list(root, sessions)
-    names = sorted({image.item for image in found}, key=natural)
+    found = layout.find(root)
+    scanned = layout.scan(found, on_progress)
+    if scanned.bad and (strict or not scanned.good):
+        raise ValueError(scanned.bad[0].reason)
+    _say_what_is_left_out(found, scanned)
+    paths = [row.path for row in scanned.good]
+    names = sorted({row.item for row in scanned.good}, key=natural)
     label_of = {name: label for label, name in enumerate(names)}
-    paths = [image.path for image in found]
 
     def read(indices: np.ndarray) -> np.ndarray:
         return np.stack([read_photo(paths[int(index)], resolution) for index in indices])
@@ -49,12 +54,12 @@ def source(root: Path, resolution: tuple[int, int], sessions: int = 4) -> ImageS
     return ImageSource(
         name=root.resolve().name,
         class_names=tuple(names),
-        labels=np.array([label_of[image.item] for image in found], np.int32),
-        sessions=np.array([image.session for image in found], np.int32),
-        frames=np.arange(len(found), dtype=np.int32),
+        labels=np.array([label_of[row.item] for row in scanned.good], np.int32),
+        sessions=_sessions(found, scanned.good, sessions),
+        frames=np.arange(len(paths), dtype=np.int32),
         in_hw=resolution,
         read=read,
-        digest=_digest(root, paths),
+        digest=_digest(root, scanned),
     )
 
 
@@ -63,9 +68,9 @@ def stream(
     resolution: tuple[int, int],
     sessions: int,
     test_sessions: tuple[int, ...],
-    first_classes: int,
-    pairs_per_event: int,
-    seed: int,
+    rule: cut.Rule,
+    strict: bool = False,
+    on_progress: Progress | None = None,
 ) -> Stream:
     """A folder as a stream by the NICv2 rule.
 
@@ -75,7 +80,7 @@ def stream(
     Raises:
         ValueError: Like `source`; or a test session is missing, or none is left to learn from.
     """
-    images = source(root, resolution, sessions)
+    images = source(root, resolution, sessions, strict, on_progress)
     known = sorted({int(session) for session in images.sessions})
     held_out = test_sessions or (known[-1],)
     missing = sorted(set(held_out) - set(known))
@@ -84,81 +89,45 @@ def stream(
             f"{root} has sessions {known}; the test sessions {sorted(held_out)} must be among "
             "them and leave at least one to learn from"
         )
-    return cut.by_nicv2_rule(images, held_out, first_classes, pairs_per_event, seed)
+    return cut.by_nicv2_rule(images, held_out, rule)
 
 
-def _list(root: Path, sessions: int) -> list[_Image]:
-    """All images by session, object and name, in natural order."""
-    objects = {top: _images(top) for top in _folders(root)}
-    nested = {
-        top: {item: _images(item) for item in _folders(top)} for top in objects if not objects[top]
-    }
-    nested = {top: items for top, items in nested.items() if any(items.values())}
-    objects = {top: images for top, images in objects.items() if images}
-    if nested and objects:
-        raise ValueError(
-            f"folder {root} mixes session/object/images ({next(iter(nested)).name}) with "
-            f"object/images ({next(iter(objects)).name}); choose one of them"
-        )
-    if not nested and not objects:
-        raise ValueError(
-            f"folder {root} holds no images; it should be session/object/images or object/images"
-        )
-    found = _two_levels(nested) if nested else _one_level(objects, sessions)
-    files = sum(1 for path in root.rglob("*") if path.is_file() and path.name[0] != ".")
-    if files > len(found):
+def _say_what_is_left_out(found: Layout, scanned: Scan) -> None:
+    if scanned.bad:
+        _LOGGER.warning("%s: %s", printable(found.root), left_out(scanned.bad, len(found.photos)))
+    if found.others:
         _LOGGER.warning(
             "%s: %d files that are no images, or lie elsewhere, are left out",
-            root,
-            files - len(found),
+            printable(found.root),
+            found.others,
         )
-    return found
 
 
-def _two_levels(sessions: dict[Path, dict[Path, list[Path]]]) -> list[_Image]:
-    digits = [session.name.lstrip("sS") for session in sessions]
-    numbers = list(range(1, len(sessions) + 1))
-    # scenes50 and CORe50 number their sessions.
-    if all(name.isdecimal() for name in digits) and len({*map(int, digits)}) == len(digits):
-        numbers = [int(name) for name in digits]
-    return [
-        _Image(number, item.name, path)
-        for number, items in zip(numbers, sessions.values(), strict=True)
-        for item, images in items.items()
-        for path in images
-    ]
-
-
-def _one_level(objects: dict[Path, list[Path]], sessions: int) -> list[_Image]:
-    for item, images in objects.items():
-        if len(images) < sessions:
+def _sessions(found: Layout, good: tuple[Labelled, ...], sessions: int) -> np.ndarray:
+    """int32[n]: by the names of the sessions, or by place among the object's images."""
+    if found.has_sessions:
+        numbers = layout.session_numbers(list(dict.fromkeys(row.session for row in found.photos)))
+        return np.array([numbers[row.session] for row in good], np.int32)
+    count: dict[str, int] = {}
+    for row in good:
+        count[row.item] = count.get(row.item, 0) + 1
+    for item, images in count.items():
+        if images < sessions:
             raise ValueError(
-                f"folder {item} holds {len(images)} images, which cannot be cut into {sessions} "
-                "sessions; add images, or set sessions lower"
+                f"folder {printable(found.root / item)} holds {images} images, which cannot be cut "
+                f"into {sessions} sessions; add images, or set sessions lower"
             )
-    return [
-        _Image(1 + index * sessions // len(images), item.name, path)
-        for item, images in objects.items()
-        for index, path in enumerate(images)
-    ]
+    place = dict.fromkeys(count, 0)
+    cuts = []
+    for row in good:
+        cuts.append(1 + place[row.item] * sessions // count[row.item])
+        place[row.item] += 1
+    return np.array(cuts, np.int32)
 
 
-def _digest(root: Path, paths: list[Path]) -> str:
+def _digest(root: Path, scanned: Scan) -> str:
     hasher = hashlib.sha256()
-    for path in paths:
-        try:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ValueError(f"photo {path} cannot be read: {error.strerror}") from error
-        hasher.update(f"{path.relative_to(root).as_posix()}:{content};".encode())
+    for row, content in zip(scanned.good, scanned.digests, strict=True):
+        name = row.path.relative_to(root).as_posix()
+        hasher.update(f"{name}:{content};".encode(errors="surrogateescape"))
     return hasher.hexdigest()
-
-
-def _folders(path: Path) -> list[Path]:
-    inside = [entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."]
-    return sorted(inside, key=lambda entry: natural(entry.name))
-
-
-def _images(path: Path) -> list[Path]:
-    inside = [entry for entry in path.iterdir() if is_photo(entry)]
-    return sorted(inside, key=lambda entry: natural(entry.name))

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from qlrjax.streams import builtin, core50, folder, synthetic, tfds
+from qlrjax.streams import builtin, core50, cut, folder, synthetic, tfds
 from qlrjax.streams.core50_cache import Progress
 from qlrjax.streams.stream import Stream
 
@@ -35,7 +35,9 @@ class StreamSettings:
         reduced_test: Every 20th test image only (of CORe50: its reduced test set).
         train_per_class: At most so many training images a class, built-in data only; 0 is all.
         test_per_class: Likewise of the test set.
-        data_dir: Where tensorflow-datasets or a CORe50 cache lies; empty is their default.
+        data_dir: Where tensorflow-datasets lie, or CORe50's prepared frames; empty is their
+            default, the user's cache folder for the latter.
+        strict: A photo that cannot be read is an error instead of being left out.
     """
 
     data: str = "builtin"
@@ -50,6 +52,7 @@ class StreamSettings:
     train_per_class: int = 0
     test_per_class: int = 0
     data_dir: str = ""
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name in ("first_classes", "pairs_per_event", "sessions"):
@@ -60,6 +63,34 @@ class StreamSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 (all) or more")
         if not 0 <= self.run <= 9:
             raise ValueError(f"run is {self.run}; the official orders have runs 0 to 9")
+
+
+def expand(path: str) -> Path:
+    """A path as the user wrote it, with ~ for a home folder.
+
+    Raises:
+        ValueError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home folder in {path!r} is not known: {error}") from error
+
+
+def absolute(settings: StreamSettings) -> StreamSettings:
+    """The same data, named so that it is found from wherever one stands.
+
+    Raises:
+        ValueError: There is no such data, or no such user.
+    """
+    kind, place, _ = _resolve(settings)
+    data, data_dir = settings.data, settings.data_dir
+    if kind in ("folder", "core50"):
+        path = str(expand(place).absolute())
+        data = f"{kind}:{path}" if data.startswith(f"{kind}:") else path
+    if data_dir:
+        data_dir = str(expand(data_dir).absolute())
+    return dataclasses.replace(settings, data=data, data_dir=data_dir)
 
 
 def open_stream(
@@ -88,24 +119,25 @@ def _open(
 ) -> Stream:
     kind, place, scenario = _resolve(settings)
     size = (resolution, resolution)
-    path = Path(place).expanduser()
-    data_dir = Path(settings.data_dir).expanduser() if settings.data_dir else None
-    rule = (settings.first_classes, settings.pairs_per_event, seed)
+    path = expand(place)
+    data_dir = expand(settings.data_dir) if settings.data_dir else None
+    rule = cut.Rule(settings.first_classes, settings.pairs_per_event, seed)
     if settings.test_sessions and kind in ("builtin", "synthetic"):
         raise ValueError(f"{kind} data has its own test set; leave test_sessions empty")
     match kind:
         case "builtin":
             limits = settings.train_per_class, settings.test_per_class
-            return builtin.stream(size, settings.sessions, *rule, *limits)
+            return builtin.stream(size, settings.sessions, rule, *limits)
         case "synthetic" if scenario is None:
-            return synthetic.stream(place, size, *rule)
+            return synthetic.stream(place, size, rule)
         case "synthetic":
             images = synthetic.source(*synthetic.parse(place), size)
         case "folder":
-            return folder.stream(path, size, settings.sessions, settings.test_sessions, *rule)
+            sessions, held_out = settings.sessions, settings.test_sessions
+            return folder.stream(path, size, sessions, held_out, rule, settings.strict, on_progress)
         case "tfds":
             return tfds.stream(
-                place, size, settings.sessions, settings.test_sessions, *rule, data_dir
+                place, size, settings.sessions, settings.test_sessions, rule, data_dir
             )
         case _:
             images = core50.source(path, size, data_dir, on_progress)
@@ -114,7 +146,7 @@ def _open(
             if scenario is not None:
                 for lists in (path, path.parent):
                     core50.check_lists(lists, scenario, settings.run)
-    return core50.stream(images, scenario, settings.run, False, settings.test_sessions, *rule)
+    return core50.stream(images, scenario, settings.run, False, settings.test_sessions, rule)
 
 
 def _resolve(settings: StreamSettings) -> tuple[str, str, int | None]:
@@ -123,7 +155,7 @@ def _resolve(settings: StreamSettings) -> tuple[str, str, int | None]:
     official = settings.order.removeprefix("nicv2_")
     scenario = int(official) if official.isdigit() else None
     if kind not in KINDS or (kind != "builtin" and not place):
-        path = Path(settings.data).expanduser()
+        path = expand(settings.data)
         if not path.is_dir() and path.suffix != ".zip":
             raise ValueError(
                 f"there is no data {settings.data!r}; give 'builtin', a folder of photos, "

@@ -35,29 +35,31 @@ def source(
 
     spec = f"synthetic:{classes}x{sessions}x{frames}:{resolution}:{seed}"
     return ImageSource(
-        "synthetic", tuple(f"class {label}" for label in range(classes)), labels, session, frame,
-        resolution, read, hashlib.sha256(spec.encode()).hexdigest(),
-    )  # fmt: skip
+        name="synthetic",
+        class_names=tuple(f"class {label}" for label in range(classes)),
+        labels=labels,
+        sessions=session,
+        frames=frame,
+        in_hw=resolution,
+        read=read,
+        digest=hashlib.sha256(spec.encode()).hexdigest(),
+    )
 
 
-def stream(
-    spec: str, resolution: tuple[int, int], first_classes: int, pairs_per_event: int, seed: int
-) -> Stream:
+def stream(spec: str, resolution: tuple[int, int], rule: cut.Rule) -> Stream:
     """A stream by the NICv2 rule; the last session is the test set.
 
     Args:
         spec: "CLASSESxSESSIONSxFRAMES", such as "10x4x5"; at least two sessions.
         resolution: (height, width), pixels.
-        first_classes: Classes of the first event.
-        pairs_per_event: Pairs of every later event.
-        seed: Of the order.
+        rule: Of the order.
 
     Raises:
         ValueError: The spec is not of that form.
     """
     classes, sessions, frames = parse(spec)
     images = source(classes, sessions, frames, resolution)
-    return cut.by_nicv2_rule(images, (sessions,), first_classes, pairs_per_event, seed)
+    return cut.by_nicv2_rule(images, (sessions,), rule)
 
 
 def parse(spec: str) -> tuple[int, int, int]:

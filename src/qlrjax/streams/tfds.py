@@ -99,9 +99,7 @@ def stream(
     resolution: tuple[int, int],
     sessions: int,
     test_sessions: tuple[int, ...],
-    first_classes: int,
-    pairs_per_event: int,
-    seed: int,
+    rule: cut.Rule,
     data_dir: Path | None = None,
 ) -> Stream:
     """A data set of tensorflow-datasets as a stream by the NICv2 rule.
@@ -111,7 +109,7 @@ def stream(
     """
     images, held_out = source(name, resolution, sessions, data_dir)
     held_out = test_sessions or held_out
-    return cut.by_nicv2_rule(images, held_out, first_classes, pairs_per_event, seed)
+    return cut.by_nicv2_rule(images, held_out, rule)
 
 
 def _find(name: str, data_dir: Path | None) -> Any:

@@ -1,0 +1,73 @@
+"""The last lines of `qlrjax run`: accuracies, what was tested, what an event costs on a chip."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pulpsim.event.event import event_cost_summary
+from pulpsim.event.setting import EventSetting
+from rich.console import Console
+
+from qlrjax import report
+from qlrjax.cli import show as shown
+from qlrjax.names import for_rich
+from qlrjax.runs import results, run
+from qlrjax.training import replay
+
+_COLUMNS = ("strategy", "accuracy (%)", "average (%)", "forgetting (points)", "replays (MB)")
+
+
+def show(console: Console, curves: Sequence[report.Curve], outcome: run.Outcome, out: Path) -> None:
+    """The result as a table, and where the rest of it lies."""
+    megabytes = [outcome.state.learner.memory.bytes / 1e6] + [0.0] * (len(curves) - 1)
+    rows = []
+    for curve, size in zip(curves, megabytes, strict=True):
+        summary = curve.summary()
+        figures = (summary.accuracy, summary.average_accuracy, summary.forgetting)
+        rows.append([curve.name, *(f"{figure:.1f}" for figure in figures), f"{size:.2f}"])
+    source, events = outcome.session.stream.source, outcome.session.events
+    console.print(shown.table(f"{source.name}: after {events} events", _COLUMNS, rows))
+    for line in (tested(outcome), cost(outcome)):
+        if line:
+            console.print(for_rich(line), soft_wrap=True)
+    console.print(
+        f"picture: {for_rich(out / 'report.png')}   figures: {for_rich(out / 'summary.json')}",
+        soft_wrap=True,
+    )
+
+
+def tested(outcome: run.Outcome) -> str:
+    """Which images the accuracies are of."""
+    sessions = results.test_sessions(outcome.session)
+    images = len(outcome.session.stream.test)
+    where = f"session{'s' if len(sessions) > 1 else ''} {', '.join(map(str, sessions))}"
+    return f"tested on {images} images of {where}, which no event learns from"
+
+
+def cost(outcome: run.Outcome) -> str:
+    """What one event of this session would cost on the simulated chip; empty without one."""
+    session, chosen = outcome.session, outcome.session.settings
+    images = [len(event) for event in session.stream.events[1:]]
+    if not images:
+        return ""
+    try:
+        event = EventSetting(
+            session.cut.network,
+            session.cut.latent_layer,
+            replays=chosen.replays,
+            bits=chosen.bits,
+            images=max(images),
+            epochs=chosen.protocol.epochs,
+            minibatch=chosen.protocol.minibatch,
+        )
+        found = event_cost_summary(event)
+    except ValueError as error:
+        what = f"one event of {max(images)} images is not costed on a chip: "
+        if chosen.bits == replay.FLOAT_BITS:
+            return what + "its model stores replays as codes of 1 to 8 bits, and these are float32"
+        return what + str(error)
+    fits = "fits" if found.fits_memory else "does not fit"
+    return (
+        f"one event of {max(images)} images on {found.platform} (simulated): "
+        f"{found.seconds:.3g} s, {found.joules:.3g} J, {found.memory_bytes / 1e6:.3g} MB of "
+        f"memory, which {fits}; rests on recalled figures: {', '.join(found.unproven) or 'none'}"
+    )

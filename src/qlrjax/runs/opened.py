@@ -1,0 +1,218 @@
+"""A run read back without its data: to ask it, to teach it, to change its classes."""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from qlrjax import files, needs, weights
+from qlrjax import session as sessions
+from qlrjax import settings as settings_file
+from qlrjax.integer import stagefile
+from qlrjax.integer.extractor import Extractor
+from qlrjax.names import printable
+from qlrjax.runs import checkpoint, marker, runfolder, snapshot
+from qlrjax.runs import facts as run_facts
+from qlrjax.runs.facts import Facts
+from qlrjax.runs.lessons import Lesson
+from qlrjax.runs.manifest import Manifest
+from qlrjax.session import Record, SessionState
+from qlrjax.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A run read back without its data.
+
+    Attributes:
+        settings: Of the run.
+        extractor: The frozen stage and the network, with as many logits as classes.
+        class_names: In label order.
+        state: The learner.
+        records: The log so far.
+        facts: What else the checkpoint keeps.
+        step: Of the checkpoint that was read.
+        notes: What the user should know, such as a damaged checkpoint that was set aside.
+        damage: Those of the notes that say so.
+    """
+
+    settings: Settings
+    extractor: Extractor
+    class_names: tuple[str, ...]
+    state: SessionState
+    records: tuple[Record, ...]
+    facts: Facts
+    step: int
+    notes: tuple[str, ...]
+    damage: tuple[str, ...]
+
+    @property
+    def in_hw(self) -> tuple[int, int]:
+        """Height and width of the images that the network takes, pixels."""
+        return self.extractor.cut.network.in_hw
+
+
+def open_run(folder: Path) -> OpenRun:
+    """Reads a run back, finished or interrupted; neither its data nor pretrained weights are used.
+
+    Raises:
+        ValueError: The folder holds no run with at least one learned event, or it is damaged, or
+            its state is not finite.
+    """
+    _check_holds_run(folder)
+    described = checkpoint.peek(folder / marker.CHECKPOINTS)
+    if described is None:
+        raise checkpoint.CorruptCheckpoint(
+            f"no checkpoint in {printable(folder)} is intact; give the command of the run again to "
+            "see why"
+        )
+    return _open(folder, described, None)
+
+
+def open_step(folder: Path, step: int) -> OpenRun:
+    """`open_run` of an older checkpoint; newer ones stay as they are.
+
+    Raises:
+        ValueError: There is none of that step, or it is damaged.
+    """
+    try:
+        described = snapshot.verify((folder / marker.CHECKPOINTS).absolute() / f"{step:08d}")
+    except snapshot.Damaged as error:
+        raise ValueError(
+            f"checkpoint {step} in {printable(folder)} is missing or damaged ({error})"
+        ) from error
+    return _open(folder, described, step)
+
+
+def _open(folder: Path, described: Manifest, step: int | None) -> OpenRun:
+    settings = settings_file.from_dict(described.settings)
+    kept = run_facts.from_extra(described.extra)
+    extractor = load_stage(folder, kept)
+    needs.check(settings, len(kept.class_names))
+    untrained = weights.random(extractor.cut.network, 0)
+    template = sessions.initial_state(
+        settings, extractor.cut, untrained, extractor.latent_max, kept.events
+    )
+    place = folder / marker.CHECKPOINTS
+    restored = checkpoint.restore(place, template, described.settings, at=step)
+    assert restored is not None
+    check_finite(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
+    return OpenRun(
+        settings=settings,
+        extractor=extractor,
+        class_names=kept.class_names,
+        state=restored.state,
+        records=restored.records,
+        facts=kept,
+        step=restored.step,
+        notes=restored.notes,
+        damage=restored.damage,
+    )
+
+
+@contextlib.contextmanager
+def editing(folder: Path) -> Iterator[OpenRun]:
+    """`open_run` for a caller that will `save`; no other process may work in the folder."""
+    _check_holds_run(folder)
+    with runfolder.lock(folder):
+        marker.claim(folder)
+        yield open_run(folder)
+
+
+def save(folder: Path, opened: OpenRun, lesson: Lesson, change: str) -> None:
+    """Saves a run that was changed as its next checkpoint, and keeps the one before for `undo`.
+
+    Args:
+        folder: The run's.
+        opened: As it was read.
+        lesson: State, class names and the record to add to the log.
+        change: What was done, in a few words.
+
+    Raises:
+        FloatingPointError: The state is not finite; nothing is saved.
+        SaveFailed: It could not be written; the run is as it was.
+    """
+    check_finite(lesson.state, "what was learned")
+    own = marker.read(folder)
+    kept = dataclasses.replace(
+        opened.facts,
+        class_names=lesson.class_names,
+        run=own.id if own else opened.facts.run,
+        before=opened.step,
+        change=change,
+    )
+    records = (*opened.records, lesson.record)
+    publish(folder, opened.settings, lesson.state, records, kept)
+
+
+def publish(
+    folder: Path,
+    settings: Settings,
+    state: SessionState,
+    records: tuple[Record, ...],
+    kept: Facts,
+) -> None:
+    """Writes a state as the run's newest checkpoint, and the log with it.
+
+    Raises:
+        SaveFailed: It could not be written; the run is as it was.
+    """
+    place = folder / marker.CHECKPOINTS
+    step = next_step(place, int(state.learner.event))
+    spare = () if kept.before is None else (kept.before,)
+    values = settings_file.to_dict(settings)
+    checkpoint.save(place, step, state, values, records, kept.to_extra(), spare=spare)
+    runfolder.write_records(folder / marker.EVENTS, records)
+
+
+def next_step(checkpoints: Path, event: int) -> int:
+    """The number of the next checkpoint: that of the event, or more after changes of classes."""
+    return max(event, *(step + 1 for step in checkpoint.steps(checkpoints)), 0)
+
+
+def check_finite(state: SessionState, what: str) -> None:
+    """Refuses a state that would poison whatever is learned or predicted with it.
+
+    Args:
+        state: All of the learner is looked at; the accuracy matrix has NaN where nothing was
+            tested.
+        what: For the sentence.
+
+    Raises:
+        FloatingPointError: A value is NaN or infinite; its leaf is named.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.learner):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise FloatingPointError(f"{what} is not finite ({name} holds NaN or infinity)")
+
+
+def load_stage(folder: Path, kept: Facts) -> Extractor:
+    """The frozen stage of a run.
+
+    Raises:
+        ValueError: It is missing, or is not the one that the run has learned with.
+    """
+    path = folder / marker.STAGE
+    remedy = "put a good copy back, or start anew with --fresh"
+    try:
+        data = files.read(path, stagefile.SIZE_LIMIT_BYTES)
+    except FileNotFoundError as error:
+        raise ValueError(f"{printable(path)} is missing; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{printable(path)} cannot be read ({error}); {remedy}") from error
+    if hashlib.sha256(data).hexdigest() != kept.stage_sha256:
+        raise ValueError(f"{printable(path)} is damaged; {remedy}")
+    return stagefile.load(path, len(kept.class_names))
+
+
+def _check_holds_run(folder: Path) -> None:
+    if not checkpoint.steps(folder / marker.CHECKPOINTS):
+        raise ValueError(
+            f"{printable(folder)} holds no run with a checkpoint; make one with: qlrjax run --out "
+            f"{printable(folder)}"
+        )
