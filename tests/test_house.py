@@ -17,7 +17,7 @@ ROOMS = """\
 | `qlrjax.cli` | all below | parse, call, show; nothing that a script could not call too |
 | `qlrjax` | all below but `pulpsim` | the face: what a script needs |
 | `qlrjax.runs`, `qlrjax.export` | all below but `pulpsim` | a session in a folder; what leaves it |
-| `qlrjax.session`, `qlrjax.presets`, `qlrjax.report` | all below but `pulpsim` | a stream's events learned one by one; named settings; pictures and tables |
+| `qlrjax.session`, `qlrjax.needs`, `qlrjax.presets`, `qlrjax.report` | all below but `pulpsim` | a stream's events learned one by one; named settings; pictures and tables |
 | `qlrjax.settings` | all below but `pulpsim` | every setting, from and to TOML |
 | `qlrjax.training` | all below but `pulpsim` | adaptive stage, replay memory, mini-batches, one event, strategies |
 | `qlrjax.frozen` | `qlrjax.integer` | a short name of the integer stage |
@@ -26,11 +26,11 @@ ROOMS = """\
 | `pulpsim.cluster` | `pulpsim.kernels` | instruction level: assembler, interpreter, requests, L1, arbitration, simulator |
 | `pulpsim.kernels` | nothing | one record a kernel, and its program |
 | `pulpsim` | nothing | the package of the four rooms above |
-| `qlrjax.integer` | `qlrjax.network`, `qlrjax.files` | fixed point, contract, stage, quantization, deployed networks |
-| `qlrjax.weights` | `qlrjax.network`, `qlrjax.files` | where pretrained weights come from |
+| `qlrjax.integer` | `qlrjax.network`, `qlrjax.files`, `qlrjax.npz`, `qlrjax.room` | fixed point, contract, stage, quantization, deployed networks |
+| `qlrjax.weights` | `qlrjax.network`, `qlrjax.files`, `qlrjax.npz` | where pretrained weights come from |
 | `qlrjax.network` | `qlrjax.files` | layers and cuts, and their float arithmetic |
-| `qlrjax.streams` | `qlrjax.files`, `qlrjax.names` | images, and the order of their events |
-| `qlrjax.metrics`, `qlrjax.files`, `qlrjax.names` | nothing | accuracy in numbers; files replaced as a whole; names as safe text |
+| `qlrjax.streams` | `qlrjax.files`, `qlrjax.names`, `qlrjax.room` | images, and the order of their events |
+| `qlrjax.metrics`, `qlrjax.files`, `qlrjax.names`, `qlrjax.npz`, `qlrjax.room` | nothing | accuracy in numbers; files replaced as a whole; names as safe text; arrays and memory that nobody vouches for |
 """  # noqa: E501
 
 # What is longer than the rules allow today. These lists only shrink, and end empty.

@@ -90,16 +90,13 @@ def test_arguments_are_refused_in_one_sentence(words, message, capsys):
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
 def test_a_reader_that_goes_away_is_no_error(words):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qlrjax.cli", *words],
-        env={**environment(), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdout.close()
-    errors = process.stderr.read()
-    assert process.wait(60) in (0, 141)
+    command = [sys.executable, "-m", "qlrjax.cli", *words]
+    chosen = {**environment(), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=chosen, **pipes) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(60) in (0, 141)
     assert errors == ""
 
 

@@ -2,20 +2,26 @@
 
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from qlrjax import files, npz, room
 from qlrjax.integer import contract, frozen
 from qlrjax.integer.extractor import Extractor
 from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, Network, mobilenet_v1
+from qlrjax.room import Need
 
 _ARRAYS = ("weight", "kappa", "lam", "pad_value")
+_DAMAGE = (
+    *(OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
+    RecursionError,
+)
 SIZE_LIMIT_BYTES = 256 * 2**20
+_WIDTH_AT_MOST, _SIDE_AT_MOST = 64, 2**16
 
 
 def dump(extractor: Extractor) -> bytes:
@@ -45,16 +51,13 @@ def load(path: Path, classes: int) -> Extractor:
         ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
     """
     try:
-        if path.stat().st_size > SIZE_LIMIT_BYTES:
-            raise ValueError(f"{path} is larger than any frozen stage; it is not one of ours")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = npz.read(files.read(path, SIZE_LIMIT_BYTES), SIZE_LIMIT_BYTES)
         meta = json.loads(arrays["meta"].tobytes())
         stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
         parameters = _float_parameters(arrays) if meta["float"] else None
         quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
         cut = Cut(_network(meta["network"], classes), int(meta["latent_layer"]))
-    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except _DAMAGE as error:
         raise ValueError(
             f"the frozen stage {path} cannot be read ({error}); start the run anew"
         ) from error
@@ -71,7 +74,12 @@ def _conventions(network: Network) -> dict[str, Any]:
 def _network(conventions: dict[str, Any], classes: int) -> Network:
     lists = ("resolution", "pixel_mean", "pixel_std")
     fixed = {name: tuple(conventions[name]) for name in lists}
-    return mobilenet_v1(**{**conventions, **fixed}, classes=classes)
+    if not 0 < conventions["width"] <= _WIDTH_AT_MOST or max(fixed["resolution"]) > _SIDE_AT_MOST:
+        raise ValueError("its network is larger than any that is trained")
+    network = mobilenet_v1(**{**conventions, **fixed}, classes=classes)
+    weights = sum(layer.weights for layer in network.layers)
+    room.check([Need("the weights of the run's network", 4 * weights)])
+    return network
 
 
 def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> frozen.IntegerLayer:

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qlrjax import files
+from qlrjax import files, needs
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import stagefile
@@ -104,6 +104,7 @@ def run(
         Interrupted: A stop was asked for before there was anything to save.
         OSError: The folder cannot be written to; the last checkpoint stays as it was.
     """
+    needs.check(settings)
     settings = absolute(settings)
     marker.look(folder)
     with runfolder.lock(folder):

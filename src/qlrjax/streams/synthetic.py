@@ -6,9 +6,13 @@ import re
 import numpy as np
 from jaxtyping import UInt8
 
+from qlrjax import room
+from qlrjax.room import Need
 from qlrjax.streams import cut
 from qlrjax.streams.stream import ImageSource, Stream
 
+# Index, label, session and frame of each, and its place in an event.
+_BYTES_AN_IMAGE = 32
 _SPEC = re.compile(r"(\d+)x(\d+)x(\d+)")
 
 
@@ -66,7 +70,8 @@ def parse(spec: str) -> tuple[int, int, int]:
     """Classes, sessions and frames of "CLASSESxSESSIONSxFRAMES".
 
     Raises:
-        ValueError: The spec is not of that form, or has fewer than two sessions.
+        ValueError: The spec is not of that form, has fewer than two sessions, or more images than
+            memory holds.
     """
     match = _SPEC.fullmatch(spec)
     classes, sessions, frames = map(int, match.groups()) if match else (0, 0, 0)
@@ -75,6 +80,8 @@ def parse(spec: str) -> tuple[int, int, int]:
             f"synthetic data {spec!r} is not CLASSESxSESSIONSxFRAMES with at least two sessions, "
             "such as synthetic:10x4x5"
         )
+    images = classes * sessions * frames
+    room.check([Need(f"the {images} images of synthetic:{spec}", _BYTES_AN_IMAGE * images)])
     return classes, sessions, frames
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from qlrjax import files, npz
 from qlrjax.network import Layer, Network, mobilenet_v1
 
 Parameters = dict[str, dict[str, np.ndarray]]
@@ -24,6 +25,7 @@ NAMES = ("weight", "gamma", "beta", "mean", "variance")
 ASSET = "mobilenet_v1_1.0.npz"
 ASSET_SHA256 = "9ba8330e86bd7008db74283f787cfa16ab72462f79666540e30df0e318ee35f7"
 _SIZE_LIMIT_BYTES = 128 * 2**20
+_UNPACKED_LIMIT = 256 * 2**20
 _RANDOM = re.compile(r"random:(\d+)(?::(\d*\.?\d+))?")
 _KERAS_BATCH_NORM = {
     "gamma": "gamma", "beta": "beta", "mean": "moving_mean", "variance": "moving_variance",
@@ -154,10 +156,9 @@ def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
 def _read_npz(path: Path) -> Parameters:
     parameters: Parameters = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in archive.files:
-                layer, _, key = name.rpartition(":")
-                parameters.setdefault(layer, {})[key] = _float32(archive[name], name)
+        for name, array in npz.read(files.read(path, _SIZE_LIMIT_BYTES), _UNPACKED_LIMIT).items():
+            layer, _, key = name.rpartition(":")
+            parameters.setdefault(layer, {})[key] = _float32(array, name)
     except _DAMAGE as error:
         raise WeightsError(f"{path} is not a readable .npz of weights: {error}") from error
     if "weight" not in parameters.get("conv1", {}):
@@ -228,12 +229,19 @@ def _keras_names(layer: Layer) -> tuple[str, str]:
 def _keras_tensors(file: Any) -> dict[tuple[str, str], np.ndarray]:
     """(layer, tensor) to array, wherever the file nests them."""
     found: dict[tuple[str, str], np.ndarray] = {}
+    total = [0]  # a sparse file of a kilobyte can claim any size
 
     def visit(path: str, node: Any) -> None:
         if hasattr(node, "shape"):
             parts = path.split("/")
             key = (parts[0] if len(parts) < 3 else parts[-2], parts[-1].split(":")[0])
             if node.dtype.kind == "f":
+                total[0] += node.size * 4
+                if total[0] > _UNPACKED_LIMIT:
+                    raise ValueError(
+                        f"its arrays would take over {_UNPACKED_LIMIT} bytes, more than any "
+                        "MobileNet-V1"
+                    )
                 found[key] = _float32(np.asarray(node), path)
 
     file.visititems(visit)

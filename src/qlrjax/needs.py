@@ -1,0 +1,71 @@
+"""What a run's settings ask of memory, estimated before any work.
+
+Every figure is a lower bound: what is refused would certainly not have fitted.
+"""
+
+import re
+
+from qlrjax import room
+from qlrjax.network import Cut, Network, mobilenet_v1
+from qlrjax.room import Need
+from qlrjax.settings import Settings
+from qlrjax.training import replay
+
+_BATCH = 32  # images that pass the frozen stage together, see `extractor`
+_FLOAT_BYTES = 4
+_WIDTH = re.compile(r"random:\d+(?::(\d*\.?\d+))?")
+
+
+def check(settings: Settings, classes: int = 1, available: int | None = None) -> None:
+    """Refuses settings that ask for more memory than there is.
+
+    Args:
+        settings: Of a run.
+        classes: Logits, as far as they are known.
+        available: Bytes; what this machine has by default.
+
+    Raises:
+        ValueError: The largest need is named, with both figures.
+    """
+    match = _WIDTH.fullmatch(settings.weights)
+    width = float(match[1] or 1.0) if match else 1.0
+    channels = 4096 * max(width, 1.0)  # of the widest layer, and then some
+    if settings.resolution > 2**16 or channels > 2**24 or width <= 0:
+        raise ValueError(
+            f"resolution {settings.resolution} and width {width:g} make a network that no memory "
+            "holds; MobileNet-V1 has widths up to 1 and images of about 128 to 224 pixels"
+        )
+    network = mobilenet_v1(width, settings.resolution, max(classes, 1))
+    room.check(needs(settings, Cut(network, settings.latent_layer)), available)
+
+
+def needs(settings: Settings, cut: Cut) -> list[Need]:
+    """What a run keeps in memory at once, parts that are small everywhere left out."""
+    network, protocol = cut.network, settings.protocol
+    elements = cut.latent_elements
+    stored = settings.replays * (replay.latent_bytes(elements, settings.bits) + 4)
+    # Without replays, a mini-batch is never larger than its event, which is not known here.
+    batch = protocol.minibatch if settings.replays else 1
+    above = sum(layer.out_elements for layer in cut.above)
+    epochs = max(protocol.epochs, protocol.first_epochs)
+    widest = max(layer.out_elements for layer in network.layers)
+    return [
+        Need(f"{settings.replays} replays of {settings.bits} bits (--replays)", stored),
+        Need(
+            f"a mini-batch of {batch} latents and what the trained layers make of them "
+            "(--minibatch)",
+            batch * (elements + above) * _FLOAT_BYTES,
+        ),
+        Need(f"the order of {epochs} epochs (--epochs)", epochs * batch * 4),
+        Need(
+            f"{_BATCH} images of {settings.resolution} pixels in the frozen stage (--resolution)",
+            _BATCH * widest,
+        ),
+        network_need(network),
+    ]
+
+
+def network_need(network: Network) -> Need:
+    """What a network's weights take as floats."""
+    weights = sum(layer.weights for layer in network.layers)
+    return Need("the network's weights (--weights)", _FLOAT_BYTES * weights)
