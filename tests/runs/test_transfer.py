@@ -23,7 +23,6 @@ def unpack(path, folder, names=()):
     return packed.described
 
 
-
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from qlrjax import files
 from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
 from qlrjax.runs.same_run import SettingsMismatch
-from qlrjax import files
 
 _STEP = re.compile(r"[0-9]{8}")
 _LEFT = re.compile(r"\.draft-[0-9]{8}|\.trash-[0-9]{8}(\.corrupt-[0-9]+)?")

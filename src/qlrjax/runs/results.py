@@ -30,9 +30,7 @@ def test_sessions(session: Session) -> list[int]:
     return np.unique(session.stream.source.sessions[session.stream.test]).tolist()
 
 
-def write(
-    session: Session, state: SessionState, records: Sequence[Record], folder: Path
-) -> None:
+def write(session: Session, state: SessionState, records: Sequence[Record], folder: Path) -> None:
     """Writes accuracy.csv and summary.json.
 
     Args:

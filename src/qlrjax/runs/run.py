@@ -49,6 +49,7 @@ __all__ = [
 # lies (the images are compared by their digest), and what happens to photos that cannot be read.
 FREE_SETTINGS = ("checkpoint_every", "stream.data", "stream.data_dir", "stream.strict")
 
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What a run came to.
@@ -108,9 +109,7 @@ def run(
     settings = absolute(settings)
     marker.look(folder)
     with runfolder.lock(folder):
-        work = Work(
-            folder, marker.claim(folder), on_event, _watch(on_progress, stop), stop
-        )
+        work = Work(folder, marker.claim(folder), on_event, _watch(on_progress, stop), stop)
         if fresh:
             marker.clear(folder, work.own)
         kept = _kept(work, settings)
@@ -141,9 +140,7 @@ def absolute(settings: Settings) -> Settings:
     weights = settings.weights
     if weights != "builtin" and not weights.startswith("random:"):
         weights = str(streams.expand(weights).absolute())
-    return dataclasses.replace(
-        settings, weights=weights, stream=streams.absolute(settings.stream)
-    )
+    return dataclasses.replace(settings, weights=weights, stream=streams.absolute(settings.stream))
 
 
 def own_settings(folder: Path) -> Settings | None:

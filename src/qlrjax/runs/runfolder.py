@@ -6,13 +6,13 @@ replaced as a whole, so no kill can leave an event in it twice, half, or not at 
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
+
 from qlrjax import files
 
 LOCK_NAME = "run.lock"

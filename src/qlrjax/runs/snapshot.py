@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from qlrjax import files
 from qlrjax.runs import leaves, manifest, runfolder
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
-from qlrjax import files
 
 _MANIFEST, _RECORDS, _STATE = "manifest.json", "records.jsonl", "state"
 _SUM = f"{_MANIFEST}.sha256"

@@ -49,9 +49,7 @@ def learn(run: OpenRun, label: str, images: UInt8[np.ndarray, "n h w 3"]) -> Les
         `replays_accuracy` and `replays_accuracy_before`, of what the replay memory holds.
     """
     before = replays_accuracy(run, run.state)
-    lesson = lessons.learn(
-        run.settings, run.extractor, run.class_names, run.state, label, images
-    )
+    lesson = lessons.learn(run.settings, run.extractor, run.class_names, run.state, label, images)
     index = lesson.class_names.index(label)
     found = _predicted(run, lesson.state, images)
     record = {**lesson.record, "photos_accuracy": float(np.mean(found == index))}

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from qlrjax import files
 from qlrjax.runs import checkpoint, leaves, manifest, runfolder
 from qlrjax.runs.manifest import Manifest
-from qlrjax import files
 
 _MANIFEST, _SUM, _RECORDS = "manifest.npy", "manifest_sha256.npy", "records.npy"
 _MEMBERS_LIMIT = 100_000
