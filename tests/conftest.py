@@ -9,6 +9,9 @@ _programs = Path(__file__).resolve().parents[1] / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_programs))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# What is prepared once for a user must not end up in the cache of whoever tests.
+os.environ["XDG_CACHE_HOME"] = str(_programs.parent / "user")
+
 from jaxtyping import install_import_hook
 
 # Annotated shapes are enforced in tests only; the hook must see the modules before they load.

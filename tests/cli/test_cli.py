@@ -80,7 +80,7 @@ def test_own_photos_make_a_new_class_and_are_recognised(finished, tmp_path, caps
         (["run", "--bits", "9"], "9 bits a replay are not possible"),
         (["run", "--replays", "-1"], "replays is -1"),
         (["run", "--data", "nowhere"], "there is no data 'nowhere'"),
-        (["run", "--weights", "none.h5"], "there is no weights file none.h5"),
+        (["run", "--weights", "none.h5"], "none.h5; give 'builtin'"),
         (["run", "--preset", "magic"], "there is no preset 'magic'"),
         (["run", "--config", "none.toml"], "settings file none.toml cannot be read"),
         (["run", "--learning-rate", "nan"], "learning_rate is nan"),

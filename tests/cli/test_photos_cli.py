@@ -110,11 +110,12 @@ def test_learn_shows_accuracy_and_brings_the_summary_up_to_date(place, tmp_path,
     for shot in range(6):
         photo(tmp_path / "mug" / f"{shot}.png", (10, 250, 10), shot)
     before = json.loads((place / "run" / "summary.json").read_text())
-    assert cli.main(["learn", str(place / "run"), str(tmp_path), "--label", "mug"]) == 0
+    assert cli.main(["learn", str(place / "run"), str(tmp_path / "mug"), "--label", "mug"]) == 0
     said = capsys.readouterr().out
     record = run.open_run(place / "run").records[-1]
     # What is printed is what the run itself says of these photos afterwards.
-    assert cli.main(["predict", str(place / "run"), str(tmp_path), "--json", "--top", "1"]) == 0
+    words = ["predict", str(place / "run"), str(tmp_path / "mug"), "--json", "--top", "1"]
+    assert cli.main(words) == 0
     answers = json.loads(capsys.readouterr().out)
     right = sum(answer["classes"][0]["class"] == "mug" for answer in answers) / 6
     assert record["photos_accuracy"] == pytest.approx(right)

@@ -24,7 +24,7 @@ def test_a_session_killed_while_it_saves_and_asked_to_stop_ends_as_if_nothing_ha
     _, errors = process.communicate()
     assert process.returncode == 143
     assert "SIGTERM: finishing the event and saving" in errors
-    assert "go on with the same command" in " ".join(errors.split())
+    assert "go on with: qlrjax run --out" in " ".join(errors.split())
 
     asked = harness.stopped(folder)
     harness.finish(folder, cache)

@@ -285,10 +285,12 @@ def test_lists_that_point_nowhere(tmp_path, batches):
         core50_lists.lup_events(tmp_path, "ni", 0)
 
 
-def test_generated_order_holds_out_the_official_test_sessions(tmp_path):
+def test_generated_order_holds_out_the_official_test_sessions(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = write(tmp_path / "c", sessions=(1, 2, 3, 7, 8), objects=(1, 2, 3), frames=1)
     settings = StreamSettings(data=f"core50:{root}", pairs_per_event=2, first_classes=3)
     stream = open_stream(settings, 12, seed=0)
     assert np.unique(stream.source.sessions[stream.test]).tolist() == [3, 7]
     assert [len(event) for event in stream.events] == [3, 2, 2, 2]
-    assert len(list(tmp_path.glob("c-12x12-*.npy"))) == 1  # beside the data
+    assert len(list((tmp_path / "cache" / "qlrjax").glob("c-12x12-*.npy"))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "cache"]

@@ -1,6 +1,7 @@
 """People's own folders: both layouts, what is left out, and what is refused."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -88,14 +89,23 @@ def test_objects_without_sessions_are_cut_by_frame_order(tmp_path):
         folder.source(tmp_path, (8, 8), sessions=5)
 
 
-def test_damaged_images_are_named_when_they_are_read(tmp_path):
+def test_damaged_images_are_left_out_by_name(tmp_path, caplog):
     sessions_of(tmp_path, ["s1", "s2"])
     bad = tmp_path / "s2" / "mug" / "1.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    images = folder.source(tmp_path, (8, 8))
-    images.read(np.arange(7))
+    with caplog.at_level(logging.WARNING):
+        images = folder.source(tmp_path, (8, 8))
+    assert "1 of 8 photos are left out" in caplog.text
+    assert re.search(r"mug/1\.png is damaged", caplog.text)
+    assert images.read(np.arange(7)).shape == (7, 8, 8, 3)
+    assert len(images.labels) == 7
     with pytest.raises(ValueError, match=r"mug/1\.png is damaged"):
-        images.read(np.array([7]))
+        folder.source(tmp_path, (8, 8), strict=True)
+    # One that goes bad after it was looked at is named when it is read.
+    good = tmp_path / "s1" / "mug" / "1.png"
+    good.write_bytes(good.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"mug/1\.png is damaged"):
+        images.read(np.arange(7))
 
 
 def test_the_digest_follows_the_content(tmp_path):

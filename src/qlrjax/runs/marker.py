@@ -66,7 +66,7 @@ def read(folder: Path) -> Marker | None:
         values = json.loads(files.read(path, _SIZE_LIMIT_BYTES))
         schema = values["schema"]
         found = Marker(str(values["id"]), str(values["part_of"]), values["adopted"] is True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotOurs(

@@ -1,4 +1,4 @@
-"""Whether a saved run is the one that is asked for: settings, shapes, and what follows from them."""
+"""Whether a saved run is the one that is asked for: its settings, and the shapes they give."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
