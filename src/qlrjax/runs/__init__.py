@@ -1,0 +1,1 @@
+"""A session in a folder: checkpoints, snapshots, locks, lessons from photos."""
