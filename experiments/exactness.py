@@ -19,7 +19,6 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,19 +34,25 @@ import onnx
 import onnxruntime
 from support import (
     cases,  # pyright: ignore[reportMissingImports]
+    firmware,  # pyright: ignore[reportMissingImports]
     oracle,  # pyright: ignore[reportMissingImports]
     oracle_float,  # pyright: ignore[reportMissingImports]
 )
 
 from qlrjax import cli, weights
-from qlrjax.export.c import source as c_source
+from qlrjax.export.firmware import source as firmware_source
+from qlrjax.export.firmware import tables
+from qlrjax.export.firmware import target as firmware_target
+from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.export.onnx import exact as onnx_exact
 from qlrjax.export.onnx import qdq as onnx_qdq
 from qlrjax.integer import fixedpoint, frozen, latent_codes, quantize
 from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, Network, mobilenet_v1
 from qlrjax.streams import builtin
-from qlrjax.training import adaptive, replay
+from qlrjax.training import adaptive, learner, replay
+from qlrjax.training.learner import Learner
+from qlrjax.training.protocol import Protocol
 
 FASHION = "Fashion-MNIST images"
 KINDS = ("conv", "depthwise", "pointwise", "linear", "pool")
@@ -238,59 +243,54 @@ def extremes() -> Row:
 
 
 def c_program(images: np.ndarray) -> Iterator[Row]:
-    compiler = shutil.which("cc")
-    if compiler is None:
+    """The exported firmware's host build: latents, packed replays, and one step's gradients."""
+    if shutil.which("cc") is None:
         print("no C compiler named cc: the rows of the C program are left out")
         return
     network, parameters = weights.load("builtin", 10, 128)
-    cut = Cut(network, 23)
+    cut, random = Cut(network, 23), np.random.default_rng(0)
     stage = quantize.quantize(cut, parameters, images[:64])
     params, statistics = adaptive.init(cut, parameters)
-    random = np.random.default_rng(0)
     params["head"] = jnp.asarray(random.normal(0, 0.02, params["head"].shape), jnp.float32)
-    latents = jax.jit(frozen.apply)(stage.stage, jnp.asarray(images[:16]))
-    labels = random.integers(0, 10, 16).astype(np.int32)
-    memory = replay.admit(
-        replay.init(16, cut.latent_shape, 7, stage.latent_max), jax.random.key(0),
-        latents, jnp.asarray(labels), jnp.ones(16, bool), jnp.asarray(16, jnp.int32),
-    )  # fmt: skip
-    # At such a rate the step outweighs the parameters that it is taken from.
-    settings = c_source.StepSettings(8, 1000.0, 0.9, 5e-4, 0.01, 1.25, 0.5)
+    labels = random.integers(0, 10, 8).astype(np.int32)
+    latents = jax.jit(frozen.apply)(stage.stage, jnp.asarray(images[:8]))
+    memory = replay.init(16, cut.latent_shape, 7, stage.latent_max)
+    protocol = Protocol(minibatch=8, first_epochs=1, classifier="plain", draws="portable")
+    learned = Learner(cut, protocol)
+    state = learner.init(learned, params, statistics, memory)
+    session = FirmwareSession(
+        learner=learned, stage=stage.stage, latent_max=stage.latent_max, state=state, seed=0
+    )
+    data = learner.EventData(latents, labels, number=0, seed=0)
+    before = jax.tree.map(np.asarray, (params, statistics))
+    after, _ = learner.learn_event(learned, jax.tree.map(jnp.copy, state), data)
+    wanted = firmware.state_arrays(learned, after)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        c_source.export(folder, cut, stage, memory, params, statistics, settings)
-        sources = sorted(map(str, folder.glob("*.c")))
-        subprocess.run([compiler, "-std=c99", "-O2", *sources, "-lm", "-o", folder / "qlr"],
-                       check=True)  # fmt: skip
-        (folder / "images").write_bytes(images[:16].tobytes())
-        subprocess.run(["./qlr", "frozen", "images", "codes"], cwd=folder, check=True)
-        codes = np.fromfile(folder / "codes", np.uint8)
-        yield Row("C: frozen stage to layer 23, width 1", "frozen.apply", "16 images",
-                  largest(codes, np.asarray(latents).ravel()))  # fmt: skip
-        subprocess.run(["./qlr", "replays", "codes"], cwd=folder, check=True)
-        codes = np.fromfile(folder / "codes", np.uint8).reshape(16, -1)
-        expected = fixedpoint.unpack(memory.data, 7, codes.shape[1])
-        yield Row("C: packed replays, 7 bits", "fixedpoint.unpack", "16 latents",
-                  largest(codes, expected))  # fmt: skip
-        batch = np.asarray(latent_codes.dequantize(latents[:8], stage.latent_max, 8))
-        (folder / "latents").write_bytes(batch.tobytes())
-        (folder / "labels").write_bytes(labels[:8].tobytes())
-        subprocess.run(["./qlr", "step", "latents", "labels", "result"], cwd=folder, check=True)
-        result = np.fromfile(folder / "result", np.float32)
-    done = oracle_float.forward(cut, params, statistics, batch, labels[:8], (1.25, 0.5))
-    gradients, _ = oracle_float.backward(done, params, labels[:8])
-    moved = oracle_float.tree_map(
-        lambda p, g: p - settings.learning_rate * (g + settings.weight_decay * p), params, gradients
-    )
-    flat = [
-        c_source.c_weights(layer.kind, own["weight"]) if field == "weight" else own[field]
-        for layer in cut.normalised
-        for own in [moved["layers"][layer.name]]
-        for field in ("weight", "gamma", "beta")
-    ]
-    expected = np.concatenate([part.ravel() for part in (*flat, np.asarray(moved["head"]).T)])
-    yield Row("C: one training step, l = 23", "float64", "8 latents, 1.6 million parameters",
-              relative(result[1 : 1 + len(expected)], expected), "float")  # fmt: skip
+        firmware_source.export(folder, session, firmware_target.load("host"), 8)
+        command = firmware.build_host(folder)
+        board = firmware.client().Learner.run(command, cwd=folder)
+        for image, label in zip(images[:8], labels, strict=True):
+            board.observe(image.tobytes(), int(label))
+        codes = np.frombuffer(board.waiting(8), np.uint8)
+        board.learn()
+        state_bytes, replay_bytes = board.dump()
+        got = firmware.parse(state_bytes, replay_bytes, wanted)
+        board.quit()
+    yield Row("C: frozen stage to layer 23, width 1", "frozen.apply", "8 images",
+              largest(codes, np.asarray(latents).ravel()))  # fmt: skip
+    yield Row("C: packed replays and labels, 7 bits", "learn_event", "8 latents",
+              max(largest(got[name], wanted[name]) for name in ("replays", "labels")))  # fmt: skip
+    params, statistics = before
+    batch = np.asarray(latent_codes.dequantize(latents, stage.latent_max, 8))
+    done = oracle_float.forward(cut, params, statistics, batch, labels, (1.0, 0.0))
+    gradients, _ = oracle_float.backward(done, params, labels)
+    decayed = oracle_float.tree_map(lambda p, g: g + protocol.weight_decay * p, params, gradients)
+    layers = tables.flat_layers(cut.normalised, decayed["layers"])
+    expected = np.concatenate([layers, *decayed["head"]])
+    momentum = np.concatenate([got["momentum"], got["head_momentum"]])
+    what, cases_ = "C: gradients of a training step, l = 23", "8 latents, 1.6 million parameters"
+    yield Row(what, "float64", cases_, relative(momentum, expected), "float")
 
 
 def float_stage() -> Iterator[Row]:

@@ -35,7 +35,7 @@ ROOMS = """\
 
 # What is longer than the rules allow today. These lists only shrink, and end empty.
 LONG_MODULES = {"experiments/exactness.py"}
-LONG_FUNCTIONS = {"src/qlrjax/export/c/source.py:export", "src/qlrjax/export/c/layout.py:net"}
+LONG_FUNCTIONS: set[str] = set()
 WIDE_FUNCTIONS = {
     "src/qlrjax/integer/deployed.py:layer",
     "src/qlrjax/network/table.py:mobilenet_v1",

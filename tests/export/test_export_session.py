@@ -3,12 +3,11 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 
 import jax
 import numpy as np
 import pytest
-from support import oracle
+from support import firmware, oracle
 
 from qlrjax import cli
 from qlrjax import settings as settings_file
@@ -18,6 +17,8 @@ from qlrjax.runs import run
 from qlrjax.settings import Settings
 from qlrjax.streams import builtin
 from qlrjax.streams.open import StreamSettings
+from qlrjax.training import evaluate
+from qlrjax.training.learner import Learner
 from qlrjax.training.protocol import Protocol
 
 SETTINGS = Settings(
@@ -86,16 +87,37 @@ def test_c(folder, opened, images, tmp_path, capsys):
     out = tmp_path / "c"
     assert cli.main(["export", str(folder), "--format", "c", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert f"| replay memory (packed) | {opened.state.learner.memory.bytes:,} |" in printed
-    assert "HyperRAM (67,108,864 B)" in printed
+    memory = opened.state.learner.memory
+    assert f"| replay memory (packed) | {memory.bytes + 1:,} |" in printed
+    assert "goes on with the portable" in printed
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler named cc")
-    subprocess.run(["cc", "-std=c99", *map(str, out.glob("*.c")), "-lm", "-o", out / "qlr"],
-                   check=True)  # fmt: skip
-    (out / "images").write_bytes(images.tobytes())
-    subprocess.run(["./qlr", "frozen", "images", "codes"], cwd=out, check=True)
-    got = np.fromfile(out / "codes", np.uint8)
-    np.testing.assert_array_equal(got, opened.extractor(images).ravel())
+    board = firmware.client().Learner.run(firmware.build_host(out), cwd=out)
+    assert board.info["event"] == int(opened.state.learner.event)
+    seen = np.asarray(opened.state.learner.head.past) > 0
+    learned = Learner(opened.extractor.cut, opened.settings.protocol)
+    logits = evaluate.logits(learned, opened.state.learner, opened.extractor(images))
+    for image, row in zip(images, logits, strict=True):
+        best, got = board.predict(image.tobytes())
+        np.testing.assert_allclose(got, row, rtol=1e-4, atol=1e-5)
+        assert best == np.where(seen, row, -np.inf).argmax()
+    assert np.array_equal(board.dump()[1], np.asarray(memory.data).tobytes())
+    board.quit()
+
+
+def test_firmware_for_a_board(folder, tmp_path, capsys):
+    out = tmp_path / "board"
+    words = ["export", str(folder), "--format", "firmware", "--target", "mps2-an386", "--json"]
+    assert cli.main([*words, "--out", str(out)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert json.loads((out / "sizes.json").read_text()) == facts
+    assert all(row["used"] + row["reserved"] <= row["bytes"] for row in facts["memories"])
+    assert cli.main([*words[:4], "--target", "netduinoplus2"]) == 2
+    said = capsys.readouterr().err
+    assert "does not fit netduinoplus2" in said
+    assert "the largest buffer is the first head, momentum and replays" in said
+    assert cli.main([*words[:4], "--target", "abacus"]) == 2
+    assert "no target 'abacus'" in capsys.readouterr().err
 
 
 def test_state_goes_to_another_folder_and_on(folder, opened, tmp_path, capsys):

@@ -3,7 +3,7 @@
 Tolerances are relative to the norm of each tensor. 1e-5 holds for every layer on its own, for the
 whole stage at the cuts that are trained on devices, and for a short network trained from the image
 on. It does not hold for gradients at the bottom of the full network (l = 0): 27 normalised layers
-amplify FP32 rounding there, and up to 1.5e-4 was seen (test_export_c asserts 1e-3 there).
+amplify FP32 rounding there, and up to 1.5e-4 was seen (test_firmware_step asserts 1e-3 there).
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -14,19 +15,21 @@ from qlrjax import files
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.export import arrays, session_arrays
-from qlrjax.export.c import sizes as c_sizes
-from qlrjax.export.c import source as c_source
+from qlrjax.export.firmware import sizes as firmware_sizes
+from qlrjax.export.firmware import source as firmware_source
+from qlrjax.export.firmware import target as firmware_target
+from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.names import printable
 from qlrjax.runs import imported, opened, runfolder, transfer
 from qlrjax.runs.imported import MOVED
 from qlrjax.runs.opened import OpenRun
-from qlrjax.training import learner
 from qlrjax.training.learner import Learner
 
-Format = Literal["onnx", "qdq", "c", "npz", "state"]
+Format = Literal["onnx", "qdq", "firmware", "c", "npz", "state"]
 _NAMES = {
     "onnx": "frozen.onnx",
     "qdq": "frozen_qdq.onnx",
+    "firmware": "firmware",
     "c": "c",
     "npz": "arrays.npz",
     "state": "run.npz",
@@ -40,15 +43,22 @@ class ExportArguments:
     Attributes:
         run: The run's folder.
         format: onnx gives the integer frozen stage, bit for bit; qdq the same stage for toolchains
-            that take quantized models as float ones, approximate; c a folder of C99 with the
-            stage, the replay memory and a training step; npz everything as plain arrays; state
+            that take quantized models as float ones, approximate; firmware a folder of C99 that
+            learns on a device; c the same for this machine; npz everything as plain arrays; state
             the run itself in one file, for `qlrjax import`.
-        out: File to write, or folder for c; a name beside the run's files without it.
+        out: File to write, or folder for firmware and c; a name beside the run's files without it.
+        target: Of firmware: cortex-m4f, rv32imf, host, a board (mps2-an386, netduinoplus2,
+            rv32-virt), or a .toml file of memories.
+        event_images: Of firmware and c: images that may wait to be learned as one event.
+        json: Print what firmware and c take of the memories as JSON.
     """
 
     run: tyro.conf.Positional[Path]
     format: Format = "onnx"
     out: Path | None = None
+    target: str = "cortex-m4f"
+    event_images: int = 64
+    json: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +80,12 @@ def export(words: Sequence[str]) -> int:
     out = arguments.out or arguments.run / "export" / _NAMES[arguments.format]
     if arguments.format == "state":
         print(_state(out, arguments.run))
+        return 0
+    run = opened.open_run(arguments.run)
+    show.notes(Console(stderr=True), run.notes)
+    if arguments.format in ("firmware", "c"):
+        print(_firmware(out, run, arguments))
     else:
-        run = opened.open_run(arguments.run)
-        show.notes(Console(stderr=True), run.notes)
         print(write(arguments.format, out, run))
     return 0
 
@@ -92,20 +105,24 @@ def write(what: Format, out: Path, opened: OpenRun) -> str:
     """Writes one export and returns what to tell the user.
 
     Args:
-        what: See `ExportArguments`; all but "state".
-        out: File, or folder for c.
+        what: See `ExportArguments`; "onnx", "qdq" or "npz".
+        out: File.
         opened: The run.
 
     Raises:
         ValueError: The run has no integer stage, its replays cannot be exported in this form, or
             the extra qlrjax[onnx] is not installed.
     """
+    _needs_integers(opened)
+    return {"onnx": _onnx, "qdq": _qdq, "npz": _npz}[what](out, opened)
+
+
+def _needs_integers(opened: OpenRun) -> None:
     if opened.settings.frozen != "int8":
         raise ValueError(
             "this run's frozen stage is float32, and only integer stages can be exported; learn "
             "with --frozen int8"
         )
-    return {"onnx": _onnx, "qdq": _qdq, "c": _c, "npz": _npz}[what](out, opened)
 
 
 def _onnx(out: Path, opened: OpenRun) -> str:
@@ -133,28 +150,30 @@ def _qdq(out: Path, opened: OpenRun) -> str:
     )
 
 
-def _c(out: Path, opened: OpenRun) -> str:
-    protocol, state, extractor = opened.settings.protocol, opened.state.learner, opened.extractor
-    plain = protocol.normalization == "batch"
-    step = c_source.StepSettings(
-        minibatch=protocol.minibatch,
-        learning_rate=protocol.learning_rate,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        renorm_momentum=protocol.renorm_momentum,
-        r_max=1.0 if plain else protocol.r_max,
-        d_max=0.0 if plain else protocol.d_max,
-        batch_statistics=protocol.normalization != "running",
-        train_layers=protocol.train_layers,
+def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
+    _needs_integers(opened)
+    chosen = firmware_target.load("host" if arguments.format == "c" else arguments.target)
+    drew, extractor = opened.settings.protocol.draws, opened.extractor
+    protocol = dataclasses.replace(opened.settings.protocol, draws="portable")
+    session = FirmwareSession(
+        learner=Learner(extractor.cut, protocol),
+        stage=extractor.quantized.stage,
+        latent_max=extractor.latent_max,
+        state=opened.state.learner,
+        seed=opened.settings.seed,
     )
-    sections = c_source.export(
-        out, extractor.cut, extractor.quantized, state.memory,
-        learner.inference_params(Learner(extractor.cut, protocol), state),
-        state.training.statistics, step,
-    )  # fmt: skip
+    plan = firmware_source.export(out, session, chosen, arguments.event_images)
+    if arguments.json:
+        return json.dumps(firmware_sizes.record(plan), indent=1)
+    note = (
+        "This run drew by JAX's generator; the firmware goes on with the portable one.\n"
+        if drew != "portable"
+        else ""
+    )
     return (
-        f"{c_sizes.table(sections)}\n\n{out}: build it with  cc -std=c99 -O2 *.c -lm -o qlr\n"
-        f"Sizes are for mini-batches of {protocol.minibatch}, kept whole; memories are VEGA's."
+        f"{firmware_sizes.markdown(plan)}\n\n{note}{out}: build it with  make -C {out}\n"
+        f"teach it with  python3 {out}/learner.py --run 'make -s -C {out} run' "
+        "teach 0 PHOTO... -- learn"
     )
 
 

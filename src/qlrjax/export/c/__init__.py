@@ -1,1 +1,0 @@
-"""C99 of a frozen stage, its replay memory and a training step."""

@@ -1,0 +1,132 @@
+"""The sizes that decide what the firmware needs, taken from a session once."""
+
+import dataclasses
+
+from qlrjax.export.firmware.session import FirmwareSession
+from qlrjax.integer.frozen import IntegerLayer
+from qlrjax.network import Layer
+from qlrjax.training import replay
+from qlrjax.training.learner import LearnerState
+
+Pixels = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Sizes of a session's firmware, in elements unless they say bytes.
+
+    Attributes:
+        layers: Trained layers without the classifier.
+        latent: Of one latent.
+        features: That the classifier takes.
+        classes: Of the classifier.
+        minibatch: Samples.
+        slots: Of the replay memory.
+        replay_bytes: A stored latent.
+        event_max: Images that may wait.
+        own_statistics: The mini-batch's own statistics normalise it.
+        consolidates: The head is CWR*'s.
+        frozen_bytes: Integer weights, kappa, lambda and padding as they are exported.
+        frozen_cells: Bytes of the largest layer input and output together.
+        patch_bytes: Of a convolution's gathered inputs.
+        first_bytes: Head, momentum and replays that the firmware begins with.
+    """
+
+    layers: tuple[Layer, ...]
+    latent: int
+    features: int
+    classes: int
+    minibatch: int
+    slots: int
+    replay_bytes: int
+    event_max: int
+    own_statistics: bool
+    consolidates: bool
+    frozen_bytes: int
+    frozen_cells: int
+    patch_bytes: int
+    first_bytes: int
+
+    @property
+    def parameters(self) -> int:
+        """Of the trained layers: weights, gamma and beta."""
+        return sum(layer.weights + 2 * layer.out_channels for layer in self.layers)
+
+    @property
+    def channels(self) -> int:
+        """Of the trained layers."""
+        return sum(layer.out_channels for layer in self.layers)
+
+    @property
+    def head(self) -> int:
+        """Weights of the classifier."""
+        return self.features * self.classes
+
+
+def of_session(session: FirmwareSession, event_max: int) -> Shape:
+    """Sizes of a session, for events of up to `event_max` images."""
+    cut, protocol, state = session.learner.cut, session.learner.protocol, session.state
+    memory, layers, stage, shapes = state.memory, cut.normalised, session.stage, session.shapes
+    inputs = [cut.image_shape, *shapes]
+    frozen = sum(
+        packed_weights(layer) + 8 * layer.kappa.size + layer.pad_value.size for layer in stage
+    )
+    cells = [elements(x) + elements(y) for x, y in zip(inputs, shapes, strict=False)]
+    head = cut.features * cut.classes
+    parameters = sum(layer.weights + 2 * layer.out_channels for layer in layers)
+    first = 4 * (head + cut.classes) if session.has_head else 0
+    first += 4 * (head + parameters) if keeps_momentum(state) else 0
+    replay_bytes = replay.latent_bytes(elements(memory.shape), memory.bits)
+    first += int(memory.filled) * (replay_bytes + 2)
+    return Shape(
+        layers=layers,
+        latent=elements(memory.shape),
+        features=cut.features,
+        classes=cut.classes,
+        minibatch=protocol.minibatch,
+        slots=memory.slots,
+        replay_bytes=replay_bytes,
+        event_max=event_max,
+        own_statistics=protocol.normalization != "running"
+        and protocol.train_layers
+        and len(layers) > 0,
+        consolidates=session.consolidates,
+        frozen_bytes=frozen,
+        frozen_cells=round_up(max([elements(inputs[0]), *cells]), 4),
+        patch_bytes=max([0, *(patch_bytes(layer) for layer in stage)]),
+        first_bytes=first,
+    )
+
+
+def keeps_momentum(state: LearnerState) -> bool:
+    """Whether the next event goes on with the momentum: the first ends with none left."""
+    return int(state.event) > 1
+
+
+def elements(shape: Pixels) -> int:
+    """Product of a shape."""
+    return shape[0] * shape[1] * shape[2]
+
+
+def round_up(value: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-value // step) * step
+
+
+def patch_bytes(layer: IntegerLayer) -> int:
+    """Bytes of one gathered row of a layer's inputs, 0 where pixels lie in rows already."""
+    rows = {"conv": layer.weight.shape[:2]}.get(layer.kind, (1, 1))
+    inputs = rows[0] * rows[1] * layer.pad_value.shape[0]
+    gathers = layer.kind == "conv" or (layer.kind in ("pointwise", "linear") and inputs % 4 != 0)
+    return round_up(inputs, 4) if gathers else 0
+
+
+def packed_weights(layer: IntegerLayer) -> int:
+    """Bytes of a layer's weights as the kernels read them, filled up with zeros."""
+    if layer.kind == "pool":
+        return 0
+    weight = layer.weight
+    fan_in = weight.size // weight.shape[-1]
+    if layer.kind == "depthwise":
+        return fan_in * round_up(weight.shape[-1], 4)
+    return round_up(weight.shape[-1], 2) * round_up(fan_in, 4)

@@ -1,0 +1,59 @@
+"""Whole sessions in the firmware's host build against JAX: integers bit for bit, floats to 1e-4."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from support import firmware
+
+COMPILER = shutil.which("cc")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler named cc")
+PROTOCOL = firmware.PROTOCOL
+
+
+def change(**settings):
+    return dataclasses.replace(PROTOCOL, **settings)
+
+
+SESSIONS = {
+    "two layers, renorm": dict(cut=25, bits=6),
+    "two layers, running": dict(cut=25, bits=8, protocol=change(normalization="running")),
+    "two layers, batch norm": dict(cut=25, bits=5, protocol=change(normalization="batch")),
+    "head only": dict(cut=27, bits=6, convention="pytorch", activation="relu"),
+    "frozen layers above the cut": dict(cut=25, bits=7, protocol=change(train_layers=False)),
+    "plain head": dict(cut=27, bits=8, protocol=change(classifier="plain")),
+    "no replays": dict(cut=25, bits=8, slots=0),
+    "dropped remainder, reshuffled": dict(
+        cut=26, bits=3, protocol=change(drop_remainder=True, reshuffle=True)
+    ),
+    "four layers, relu": dict(cut=23, bits=7, activation="relu", convention="pytorch"),
+}
+
+
+def events(twin, count=5):
+    sizes = [17, 11, 13, 7, 12][:count]
+    return [twin.random.integers(0, twin.network.classes - 1, size) for size in sizes]
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_five_events_are_those_of_jax(name, tmp_path):
+    twin = firmware.Twin(**SESSIONS[name])
+    twin.export(tmp_path)
+    board = firmware.client().Learner.run(firmware.build_host(tmp_path), cwd=tmp_path)
+    firmware.run_events(board, twin, events(twin))
+    whole, floats = firmware.differences(board, twin)
+    images = twin.images(np.arange(24) % twin.network.classes)
+    answers = [board.predict(image.tobytes()) for image in images]
+    board.quit()
+    assert whole == 0
+    # A momentum is a sum of gradients, which batch norm makes small differences of large numbers.
+    momenta = [floats.pop("momentum"), floats.pop("head_momentum")]
+    if not twin.protocol.train_layers:  # JAX follows what it never applies
+        momenta.pop(0)
+    assert max(floats.values()) < 1e-4, floats
+    assert max(momenta) < 2e-3, momenta
+    logits = twin.logits(images)
+    assert [np.argmax(row) for _, row in answers] == logits.argmax(axis=1).tolist()
+    seen = np.where(np.asarray(twin.state.head.past) > 0, logits, -np.inf)
+    assert [best for best, _ in answers] == seen.argmax(axis=1).tolist()
