@@ -141,3 +141,15 @@ def test_growing_by_a_class_changes_no_answer_about_the_old_ones(finished):
     after = lessons.probabilities(chosen, opened.extractor, grown, images)
     np.testing.assert_array_equal(after[:, :-1], before)
     assert not after[:, -1].any()
+
+
+def test_info_says_what_runs_the_frozen_stage(capsys, monkeypatch):
+    from qlrjax import cli
+    from qlrjax.integer.native import build
+
+    monkeypatch.setenv(build.VARIABLE, "jax")
+    assert cli.main(["info"]) == 0
+    said = capsys.readouterr().out
+    assert "frozen stage  pure JAX: QLRJAX_FROZEN=jax" in said
+    assert "jaxlib" in said
+    assert "that this process may use" in said

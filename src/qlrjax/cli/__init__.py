@@ -21,6 +21,7 @@ USAGE = """qlrjax: continual learning on microcontrollers with quantized latent 
   qlrjax export RUN         the integer stage as ONNX, C or arrays; the whole state as one file
   qlrjax import FILE RUN    a run folder from an exported state
   qlrjax hw ...             cycles, bytes and joules on a simulated chip
+  qlrjax info               versions, cores, what runs the frozen stage, where caches lie
   qlrjax --version          the installed version
 
 Every command explains itself with --help."""
@@ -38,6 +39,7 @@ _COMMANDS = {
     "export": ("export", "export"),
     "import": ("export", "import_"),
     "hw": ("hw", "main"),
+    "info": ("info", "main"),
 }
 
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
-from qlrjax.integer import frozen
+from qlrjax.integer import frozen, native
 from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, floating
 from qlrjax.network.floating import Parameters
 
 _BATCH = 32
+_NATIVE_STEP = 8  # what the last batch is padded to a multiple of, where a size costs little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +59,23 @@ class Extractor:
             )
         if self.cut.latent_layer == 0:
             return images
-        outputs = []
+        outputs, step = [], _BATCH if self._native is None else _NATIVE_STEP
         for start in range(0, len(images), _BATCH):
             batch = images[start : start + _BATCH]
-            padded = np.pad(batch, ((0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+            padded = np.pad(batch, ((0, -len(batch) % step), (0, 0), (0, 0), (0, 0)))
             outputs.append(np.asarray(self._batch(jnp.asarray(padded)))[: len(batch)])
             if on_progress:
                 on_progress(len(batch))
         return np.concatenate(outputs)
 
+    @functools.cached_property
+    def _native(self) -> native.NativeStage | None:
+        """The integer stage for the C kernel, laid out at first use; None for pure JAX."""
+        return native.prepare(self.quantized.stage)
+
     def _batch(self, images: UInt8[Array, "n h w 3"]) -> Array:
+        if self._native is not None:
+            return native.apply(self._native, images)
         if self.parameters is None:
             return _integer(self.quantized.stage, images)
         return _float(self.cut, self.parameters, images)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import platformdirs
 
+from qlrjax import caches
+
 
 def folder() -> Path:
     """The user's cache folder for this program; it need not be there."""
-    return platformdirs.user_cache_path("qlrjax", appauthor=False)
+    return caches.root() or platformdirs.user_cache_path("qlrjax", appauthor=False)
 
 
 def check_room(place: Path, needed: int, what: str) -> None:

@@ -1,0 +1,57 @@
+"""Where what can be computed again is kept: the user's cache folder, or none.
+
+    QLRJAX_CACHE=FOLDER    keep it there
+    QLRJAX_CACHE=off       keep nothing
+
+Nothing in it is needed: a folder that cannot be written to, or that others can, is not used.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+VARIABLE = "QLRJAX_CACHE"
+
+
+def root() -> Path | None:
+    """The cache folder, whether it exists or not; None where it is switched off."""
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen.lower() == "off":
+        return None
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("qlrjax", appauthor=False))
+
+
+def folder(name: str) -> Path | None:
+    """A part of the cache that this process may write to; None where there cannot be one.
+
+    What is kept there may be run as code, so a folder that belongs to another user, or that others
+    may write to, is not used.
+    """
+    base = root()
+    if base is None:
+        return None
+    path = base / name
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) and _is_private(path) else None
+
+
+def size(path: Path) -> int:
+    """Bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for entry in path.rglob("*"):
+        try:
+            total += entry.stat().st_size if entry.is_file() else 0
+        except OSError:
+            continue
+    return total
+
+
+def _is_private(path: Path) -> bool:
+    if os.name == "nt":
+        return True
+    status = path.stat()
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
