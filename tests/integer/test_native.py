@@ -17,7 +17,7 @@ from qlrjax.integer import frozen, native, quantize
 from qlrjax.integer.contract import ContractViolation, accumulator_bound, check_stage
 from qlrjax.integer.extractor import Extractor
 from qlrjax.integer.native import build, call, pack
-from qlrjax.network import mobilenet_v1
+from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.streams import builtin
 
 KINDS = ["conv", "depthwise", "pointwise", "linear", "pool"]
@@ -173,8 +173,11 @@ def test_no_pair_of_split_weights_saturates(seed, values):
     weight = random.choice(choices, (2, 3, 16, 4)).astype(np.int8)
     parts = pack.split(weight)
     total = parts.kept.astype(int)
-    panel = np.repeat(np.arange(2), parts.counts)
-    np.add.at(total, (panel, parts.places // 4), parts.extra.astype(int))
+    for half, place, extra in zip(
+        np.repeat(np.arange(4), parts.counts), parts.places, parts.extra.astype(int), strict=True
+    ):
+        panel, first = divmod(half, 2)
+        total[panel, place // 4, 8 * first : 8 * first + 8] += extra
     np.testing.assert_array_equal(total, weight)
     for group in (parts.kept, parts.extra):
         pairs = group.reshape(-1, 2).astype(int)
@@ -186,7 +189,7 @@ def test_no_pair_of_split_weights_saturates(seed, values):
 def calibrated():
     network, parameters = weights.load("builtin", 10, 128)
     images = builtin.source((128, 128)).read(np.arange(0, 400, 50))
-    return network, quantize.quantize(network, parameters, images, network.last), images
+    return network, quantize.quantize(Cut(network, network.last), parameters, images), images
 
 
 def test_calibrated_stage_is_bit_equal_at_every_cut(calibrated, by_hand):
@@ -228,10 +231,10 @@ def test_calls_from_many_threads_do_not_meet(calibrated):
 
 def test_extractor_gives_the_same_codes_either_way(calibrated, monkeypatch):
     network, quantized, images = calibrated
-    fast = Extractor(network, network.last, quantized, None)
+    fast = Extractor(Cut(network, network.last), quantized, None)
     assert (fast._native is not None) == (build.load() is not None)
     monkeypatch.setenv(build.VARIABLE, "jax")
-    slow = Extractor(network, network.last, quantized, None)
+    slow = Extractor(Cut(network, network.last), quantized, None)
     assert slow._native is None
     np.testing.assert_array_equal(fast(images[:5]), slow(images[:5]))
 

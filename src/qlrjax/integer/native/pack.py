@@ -26,13 +26,13 @@ _AVX2_LANES = np.array([0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15])
 
 
 class Split(NamedTuple):
-    """Weights whose pairs cannot saturate, and what was taken off them.
+    """Weights whose pairs cannot saturate, and what was taken off them, 8 channels at a time.
 
     Attributes:
         kept: int8[panels, quads, 16, 4].
-        extra: int8[extras, 16, 4], panel by panel.
+        extra: int8[extras, 8, 4], in the order of panels and their halves.
         places: int32[extras], the first input of every extra group.
-        counts: int32[panels], extra groups of every panel.
+        counts: int32[2 * panels], extra groups of every half.
     """
 
     kept: np.ndarray
@@ -87,13 +87,15 @@ def split(weight: np.ndarray) -> Split:
         second = np.minimum(part[..., 1], _PAIR_MAX - first)
         kept = np.where(sign * pairs > 0, sign * np.stack([first, second], axis=-1), kept)
     kept = np.where(pairs == 0, 0, kept)
-    rest = (pairs - kept).reshape(weight.shape)
-    panel, quad = np.nonzero(rest.any(axis=(2, 3)))
+    panels, quads = weight.shape[:2]
+    rest = (pairs - kept).reshape(panels, quads, 2, 8, 4).transpose(0, 2, 1, 3, 4)
+    rest = rest.reshape(2 * panels, quads, 8, 4)
+    half, quad = np.nonzero(rest.any(axis=(2, 3)))
     return Split(
         kept.reshape(weight.shape).astype(np.int8),
-        rest[panel, quad].astype(np.int8),
+        rest[half, quad].astype(np.int8),
         (4 * quad).astype(np.int32),
-        np.bincount(panel, minlength=len(weight)).astype(np.int32),
+        np.bincount(half, minlength=2 * panels).astype(np.int32),
     )
 
 

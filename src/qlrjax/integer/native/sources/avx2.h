@@ -65,38 +65,40 @@ INLINE_AVX2 __m256i multiply_avx2(__m256i acc, __m256i x, __m256i w) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/* What was taken off large weights of 8 channels. */
+INLINE_AVX2 void extras_avx2(const uint8_t *constants, const layer *l, int eight,
+                             const uint8_t *const row[4], __m256i acc[4][2], int half) {
+  const extra_range *range = (const extra_range *)(constants + l->extra);
+  const int32_t *places = (const int32_t *)(range + 2 * panels(l)) + range[eight].first;
+  const int8_t *w = (const int8_t *)constants + l->weight;
+  w += (ptrdiff_t)panels(l) * l->quads * 64 + (ptrdiff_t)range[eight].first * 32;
+  for (int e = 0; e < range[eight].count; e++) {
+    __m256i weights = _mm256_loadu_si256((const __m256i *)(w + 32 * (ptrdiff_t)e));
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+      acc[r][half] = multiply_avx2(acc[r][half], quad_avx2(row[r] + places[e]), weights);
+  }
+}
+
 ON_AVX2 static void tile_avx2(const uint8_t *constants, const layer *l, int p,
                               const uint8_t *const row[4], int rows, uint8_t *y) {
   const int8_t *weight = (const int8_t *)constants + l->weight;
   const int8_t *w = weight + (ptrdiff_t)p * l->quads * 64;
   const quant *q = (const quant *)(constants + l->quant) + p;
-  const extra_range *range = (const extra_range *)(constants + l->extra) + p;
-  const int32_t *places = (const int32_t *)((const extra_range *)(constants + l->extra) + panels(l));
   __m256i acc[4][2];
   for (int r = 0; r < 4; r++) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
-  const uint8_t *x0 = row[0], *x1 = row[1], *x2 = row[2], *x3 = row[3];
-#define STEP(weights, k)                                                     \
-  do {                                                                       \
-    __m256i w0 = _mm256_loadu_si256((const __m256i *)(weights));             \
-    __m256i w1 = _mm256_loadu_si256((const __m256i *)((weights) + 32));      \
-    __m256i x = quad_avx2(x0 + (k));                                         \
-    acc[0][0] = multiply_avx2(acc[0][0], x, w0);                             \
-    acc[0][1] = multiply_avx2(acc[0][1], x, w1);                             \
-    x = quad_avx2(x1 + (k));                                                 \
-    acc[1][0] = multiply_avx2(acc[1][0], x, w0);                             \
-    acc[1][1] = multiply_avx2(acc[1][1], x, w1);                             \
-    x = quad_avx2(x2 + (k));                                                 \
-    acc[2][0] = multiply_avx2(acc[2][0], x, w0);                             \
-    acc[2][1] = multiply_avx2(acc[2][1], x, w1);                             \
-    x = quad_avx2(x3 + (k));                                                 \
-    acc[3][0] = multiply_avx2(acc[3][0], x, w0);                             \
-    acc[3][1] = multiply_avx2(acc[3][1], x, w1);                             \
-  } while (0)
-  for (int k = 0; k < l->quads; k++) STEP(w + 64 * (ptrdiff_t)k, 4 * k);
-  w = weight + ((ptrdiff_t)panels(l) * l->quads + range->first) * 64;
-  for (int e = 0; e < range->count; e++)
-    STEP(w + 64 * (ptrdiff_t)e, places[range->first + e]);
-#undef STEP
+  for (int k = 0; k < l->quads; k++) {
+    __m256i w0 = _mm256_loadu_si256((const __m256i *)(w + 64 * (ptrdiff_t)k));
+    __m256i w1 = _mm256_loadu_si256((const __m256i *)(w + 64 * (ptrdiff_t)k + 32));
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+      __m256i x = quad_avx2(row[r] + 4 * k);
+      acc[r][0] = multiply_avx2(acc[r][0], x, w0);
+      acc[r][1] = multiply_avx2(acc[r][1], x, w1);
+    }
+  }
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; half++) extras_avx2(constants, l, 2 * p + half, row, acc, half);
   int valid = l->out_channels - p * PANEL;
   __m128i top = _mm_set1_epi8((char)((1 << l->bits) - 1));
   for (int r = 0; r < rows; r += 2) {

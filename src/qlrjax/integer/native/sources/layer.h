@@ -35,7 +35,7 @@ typedef struct {
   int64_t lam[PANEL];
 } quant;
 
-/* Inputs of a panel's product once more, where one int8 weight was split into two. */
+/* Inputs of 8 channels' product once more, where one int8 weight was split into two. */
 typedef struct {
   int32_t first, count; /* into the layer's extra quads */
 } extra_range;
