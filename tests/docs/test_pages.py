@@ -1,0 +1,93 @@
+"""The pages of docs/ do what they say: their files are written, their commands and scripts run."""
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from qlrjax import cli
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+
+def carry_out(page):
+    """Runs a page in the working folder; returns what its commands printed, command by command."""
+    printed = {}
+    for language, title, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+        if title:
+            Path(title).write_text(text, encoding="utf-8")
+        if language == "python":
+            done = subprocess.run([sys.executable, title], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            printed[title] = done.stdout
+        elif language == "bash":
+            for line in text.splitlines():
+                printed[line] = command(line)
+    return printed
+
+
+def command(line):
+    words = shlex.split(line, comments=True)
+    assert words[0] == "qlrjax", f"blocks marked bash hold qlrjax commands only, not {line!r}"
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(words[1:])
+    assert code == 0, f"{line}\n{err.getvalue()}"
+    return out.getvalue()
+
+
+@pytest.mark.slow
+def test_tutorial_and_export(tmp_path, monkeypatch):
+    """`export.md` goes on with the tutorial's run."""
+    monkeypatch.chdir(tmp_path)
+    printed = carry_out("tutorial.md")
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["accuracy_percent"] > 60  # chance is 33.3
+    assert "tile" in printed["qlrjax predict run later/s3/tile/0.png"].splitlines()[0]
+    assert printed["ask.py"].endswith("6 replays need no second preparation\n")
+    assert float(printed["ask.py"].splitlines()[-2].split()[-1]) > 0.6
+
+    carry_out("export.md")
+    assert Path("stage.onnx").stat().st_size > 1_000_000
+    assert Path("stage-qdq.onnx").stat().st_size > 1_000_000
+    assert Path("stage.npz").exists()
+    assert {"SIZES.md", "main.c", "qlr_frozen.c"} <= {path.name for path in Path("c").iterdir()}
+    moved, original = (
+        command("qlrjax predict run-elsewhere photos/s3/box/0.png"),
+        command("qlrjax predict run photos/s3/box/0.png"),
+    )
+    assert moved == original
+
+
+def test_adding_a_chip(tmp_path, monkeypatch):
+    """One file; half the cores at half the clock take between two and four times as long."""
+    monkeypatch.chdir(tmp_path)
+    printed = carry_out("adding-a-chip.md")
+    assert [path.name for path in tmp_path.iterdir()] == ["half.toml"]
+    assert all("half" in text for text in printed.values())
+    words = "--latent-layer 27 --statistics running --json"
+    half, vega = (
+        json.loads(command(f"qlrjax hw event --platform {name} {words}"))["summary"]
+        for name in ("half.toml", "vega")
+    )
+    assert 2 < half["training_s"] / vega["training_s"] < 4.5
+    assert 2 < half["frozen_s"] / vega["frozen_s"] < 4.5
+    watts = tomllib.loads(Path("half.toml").read_text())["power"]["active_watts"]["value"]
+    assert half["chip_J"] == pytest.approx(watts * half["event_s"], rel=0.01)
+
+
+def test_every_page_of_the_site_is_written():
+    """No page is a bare heading, and every page of docs/ is in the site's contents."""
+    contents = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for path in DOCS.rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.split()) > 20 or ":::" in text, f"{path.name} says nothing"
+        assert f"{path.relative_to(DOCS).as_posix()}\n" in contents, f"{path.name} is not linked"
