@@ -52,6 +52,7 @@ def test_tutorial_and_export(tmp_path, monkeypatch):
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["accuracy_percent"] > 60  # chance is 33.3
     assert "tile" in printed["qlrjax predict run later/s3/tile/0.png"].splitlines()[0]
+    assert "floor-tile" not in command("qlrjax classes run")
     assert printed["ask.py"].endswith("6 replays need no second preparation\n")
     assert float(printed["ask.py"].splitlines()[-2].split()[-1]) > 0.6
 
