@@ -61,10 +61,11 @@ def test_gradients_are_those_of_float64(cut, normalization, tmp_path):
     wanted = oracle_float.tree_map(lambda p, g: g + 5e-4 * p, params, gradients)
     np.testing.assert_allclose(loss, done.loss, rtol=1e-5)
     flat = tables.flat_layers(twin.cut.normalised, wanted["layers"])
-    # At l = 0, see test_gradients about FP32 through 27 normalised layers.
-    tolerance = 1e-3 if cut == 0 and own else 2e-5
-    assert firmware.relative(got["momentum"], flat) < tolerance
-    assert firmware.relative(got["head_momentum"], wanted["head"].ravel()) < 1e-5
+    # At l = 0, see test_gradients about FP32 through 27 normalised layers: JAX's own FP32 is 2e-2
+    # off here in the layers.
+    of_layers, of_head = (1e-3, 1e-4) if cut == 0 and own else (2e-5, 1e-5)
+    assert firmware.relative(got["momentum"], flat) < of_layers
+    assert firmware.relative(got["head_momentum"], wanted["head"].ravel()) < of_head
     moved = {key: np.concatenate([
         statistics[layer.name][key] + PROTOCOL.renorm_momentum
         * (done.moments[layer.name][key] - statistics[layer.name][key] if own else 0)
