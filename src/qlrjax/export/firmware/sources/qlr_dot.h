@@ -22,11 +22,24 @@ static inline uint32_t qlr_word(const void *from)
     return word;
 }
 
-/* The contract: clip((kappa * acc + lambda) >> shift, 0, code_max), exact in 64 bits. */
+/* kappa * acc + lambda, exact in 64 bits. GCC forgets SMULL for a plain product whose factor it has
+ * widened elsewhere. */
+static inline int64_t qlr_scaled(int32_t acc, const int32_t *scale)
+{
+#ifdef QLR_SIMD32
+    int32_t low = scale[1], high = scale[1] >> 31;
+    __asm__("smlal %0, %1, %2, %3" : "+r"(low), "+r"(high) : "r"(scale[0]), "r"(acc));
+    return (int64_t)((uint64_t)(uint32_t)high << 32 | (uint32_t)low);
+#else
+    return (int64_t)scale[0] * acc + scale[1];
+#endif
+}
+
+/* The contract: clip((kappa * acc + lambda) >> shift, 0, code_max). */
 static inline uint8_t qlr_requantize(int32_t acc, const int32_t *scale, uint32_t shift,
                                      uint32_t code_max)
 {
-    const int64_t value = (int64_t)scale[0] * acc + scale[1];
+    const int64_t value = qlr_scaled(acc, scale);
     const int32_t high = (int32_t)(value >> 32);
     if (high < 0)
         return 0;
@@ -34,11 +47,31 @@ static inline uint8_t qlr_requantize(int32_t acc, const int32_t *scale, uint32_t
     return (uint8_t)((high >> shift) != 0 || code > code_max ? code_max : code);
 }
 
+/* The same for a layer that qlrjax has found short: codes have 8 bits, shift is above 0, and whatever
+ * the inputs are, the shifted value has 32 bits, so that its upper half need not be looked at. */
+static inline uint8_t qlr_requantize_short(int32_t acc, const int32_t *scale, uint32_t shift)
+{
+    const int64_t value = qlr_scaled(acc, scale);
+    const uint32_t high = (uint32_t)((uint64_t)value >> 32);
+    const int32_t code = (int32_t)((uint32_t)value >> shift | high << (32u - shift));
+#ifdef QLR_SIMD32
+    return (uint8_t)__usat(code, 8);
+#else
+    return (uint8_t)(code < 0 ? 0 : code > 255 ? 255 : code);
+#endif
+}
+
 #ifdef QLR_SIMD32
 
 /* Bytes 0 and 2, and bytes 1 and 3, as two halves of 16 bits. The rotation is part of SXTB16 and
- * UXTB16, but ACLE has no name for that form and compilers do not find it. */
-static inline int16x2_t qlr_even(uint32_t word) { return (int16x2_t)__uxtb16(word); }
+ * UXTB16, but ACLE has no name for that form and compilers do not find it; and GCC and clang do not
+ * agree on the type that __uxtb16 takes. */
+static inline int16x2_t qlr_even(uint32_t word)
+{
+    uint32_t halves;
+    __asm__("uxtb16 %0, %1" : "=r"(halves) : "r"(word));
+    return (int16x2_t)halves;
+}
 static inline int16x2_t qlr_odd(uint32_t word)
 {
     uint32_t halves;

@@ -6,23 +6,44 @@
 
 enum { TAPS_MAX = 49 };
 
-/* Where an output pixel's inputs lie: a pointer per kernel position, the padding's codes outside. */
-static void find_taps(const qlr_frozen_layer *layer, const uint8_t *x, uint32_t oy, uint32_t ox,
+/* Where the kernel lies over the input for an output pixel. */
+typedef struct {
+    int32_t top, left;
+    int inside; /* nowhere in the padding */
+} window;
+
+static inline window window_at(const qlr_shape *s, uint32_t oy, uint32_t ox)
+{
+    window found;
+    found.top = (int32_t)(oy * s->stride) - s->pad_top;
+    found.left = (int32_t)(ox * s->stride) - s->pad_left;
+    found.inside = found.top >= 0 && found.top + s->kernel_h <= s->in_h && found.left >= 0 &&
+                   found.left + s->kernel_w <= s->in_w;
+    return found;
+}
+
+/* A pointer per kernel position, to the padding's codes outside the image. */
+static void find_taps(const qlr_frozen_layer *layer, const uint8_t *x, const window *at,
                       const uint8_t **taps)
 {
     const qlr_shape *s = &layer->shape;
-    const int32_t top = (int32_t)(oy * s->stride) - s->pad_top;
-    const int32_t left = (int32_t)(ox * s->stride) - s->pad_left;
-    for (int32_t y = top; y < top + s->kernel_h; y++)
-        for (int32_t z = left; z < left + s->kernel_w; z++) {
+    for (int32_t y = at->top; y < at->top + s->kernel_h; y++)
+        for (int32_t z = at->left; z < at->left + s->kernel_w; z++) {
             const int inside = y >= 0 && y < s->in_h && z >= 0 && z < s->in_w;
             *taps++ = inside ? x + (uint32_t)(y * s->in_w + z) * s->in_c : layer->padding;
         }
 }
 
-/* Two pixels' inputs against all output channels. */
-static void dot_pixels(const qlr_frozen_layer *layer, const uint8_t *x0, const uint8_t *x1,
-                       uint32_t groups, uint8_t *y0, uint8_t *y1)
+static inline uint8_t code_of(int32_t acc, const int32_t *scale, uint32_t shift, uint32_t code_max,
+                              int is_short)
+{
+    return is_short ? qlr_requantize_short(acc, scale, shift)
+                    : qlr_requantize(acc, scale, shift, code_max);
+}
+
+/* Two pixels' inputs against all output channels; `is_short` is a constant of each call. */
+static inline void dot_rows(const qlr_frozen_layer *layer, const uint8_t *x0, const uint8_t *x1,
+                            uint32_t groups, uint8_t *y0, uint8_t *y1, int is_short)
 {
     const uint32_t channels = layer->shape.out_c, shift = layer->shift, most = layer->code_max;
     const int8_t *weight = layer->weight;
@@ -30,16 +51,25 @@ static void dot_pixels(const qlr_frozen_layer *layer, const uint8_t *x0, const u
     int32_t acc[4];
     for (uint32_t c = 0; c + 1 < channels; c += 2, weight += 8 * groups, scale += 4) {
         qlr_dot(x0, x1, weight, groups, acc);
-        y0[c] = qlr_requantize(acc[0], scale, shift, most);
-        y0[c + 1] = qlr_requantize(acc[1], scale + 2, shift, most);
-        y1[c] = qlr_requantize(acc[2], scale, shift, most);
-        y1[c + 1] = qlr_requantize(acc[3], scale + 2, shift, most);
+        y0[c] = code_of(acc[0], scale, shift, most, is_short);
+        y0[c + 1] = code_of(acc[1], scale + 2, shift, most, is_short);
+        y1[c] = code_of(acc[2], scale, shift, most, is_short);
+        y1[c + 1] = code_of(acc[3], scale + 2, shift, most, is_short);
     }
     if (channels % 2) {
         qlr_dot(x0, x1, weight, groups, acc);
-        y0[channels - 1] = qlr_requantize(acc[0], scale, shift, most);
-        y1[channels - 1] = qlr_requantize(acc[2], scale, shift, most);
+        y0[channels - 1] = code_of(acc[0], scale, shift, most, is_short);
+        y1[channels - 1] = code_of(acc[2], scale, shift, most, is_short);
     }
+}
+
+static void dot_pixels(const qlr_frozen_layer *layer, const uint8_t *x0, const uint8_t *x1,
+                       uint32_t groups, uint8_t *y0, uint8_t *y1)
+{
+    if (layer->is_short)
+        dot_rows(layer, x0, x1, groups, y0, y1, 1);
+    else
+        dot_rows(layer, x0, x1, groups, y0, y1, 0);
 }
 
 /* 1x1 on whole words of channels: the pixels lie as the products want them. */
@@ -54,16 +84,33 @@ static void pointwise(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *
     }
 }
 
+/* By words, which need not be aligned. */
+static inline uint8_t *copy(uint8_t *to, const uint8_t *from, uint32_t bytes)
+{
+    for (; bytes >= 4; bytes -= 4, to += 4, from += 4)
+        memcpy(to, from, 4);
+    for (; bytes > 0; bytes--)
+        *to++ = *from++;
+    return to;
+}
+
 /* Copies an output pixel's inputs into one row. */
 static void gather(const qlr_frozen_layer *layer, const uint8_t *x, uint32_t pixel, uint8_t *row)
 {
     const qlr_shape *s = &layer->shape;
     const uint8_t *taps[TAPS_MAX];
     const uint32_t kernel = (uint32_t)s->kernel_h * s->kernel_w, channels = s->in_c;
-    find_taps(layer, x, pixel / s->out_w, pixel % s->out_w, taps);
+    const window at = window_at(s, pixel / s->out_w, pixel % s->out_w);
+    if (at.inside) { /* a row of the kernel lies in one piece */
+        const uint32_t next = (uint32_t)s->in_w * channels, width = s->kernel_w * channels;
+        x += (uint32_t)(at.top * s->in_w + at.left) * channels;
+        for (uint32_t y = 0; y < s->kernel_h; y++, x += next)
+            row = copy(row, x, width);
+        return;
+    }
+    find_taps(layer, x, &at, taps);
     for (uint32_t t = 0; t < kernel; t++)
-        for (uint32_t c = 0; c < channels; c++)
-            *row++ = taps[t][c];
+        row = copy(row, taps[t], channels);
 }
 
 static void convolution(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *y)
@@ -84,7 +131,7 @@ static void convolution(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t
 
 /* Depthwise weights: [ceil(channels / 4)][kernel position][4]. */
 static inline void depthwise_pixel(const qlr_frozen_layer *layer, const uint8_t *const *taps,
-                                   uint32_t count, uint8_t *y)
+                                   uint32_t count, uint8_t *y, int is_short)
 {
     const uint32_t channels = layer->shape.out_c, shift = layer->shift, most = layer->code_max;
     const int32_t *scale = layer->scale;
@@ -102,10 +149,10 @@ static inline void depthwise_pixel(const qlr_frozen_layer *layer, const uint8_t 
             acc2 = __smlatt(we, xe, acc2);
             acc3 = __smlatt(wo, xo, acc3);
         }
-        y[c] = qlr_requantize(acc0, scale, shift, most);
-        y[c + 1] = qlr_requantize(acc1, scale + 2, shift, most);
-        y[c + 2] = qlr_requantize(acc2, scale + 4, shift, most);
-        y[c + 3] = qlr_requantize(acc3, scale + 6, shift, most);
+        y[c] = code_of(acc0, scale, shift, most, is_short);
+        y[c + 1] = code_of(acc1, scale + 2, shift, most, is_short);
+        y[c + 2] = code_of(acc2, scale + 4, shift, most, is_short);
+        y[c + 3] = code_of(acc3, scale + 6, shift, most, is_short);
     }
 #endif
     for (; c < channels; c++, scale += 2) {
@@ -113,7 +160,7 @@ static inline void depthwise_pixel(const qlr_frozen_layer *layer, const uint8_t 
         int32_t acc = 0;
         for (uint32_t t = 0; t < count; t++)
             acc += own[4 * t] * taps[t][c];
-        y[c] = qlr_requantize(acc, scale, shift, most);
+        y[c] = code_of(acc, scale, shift, most, is_short);
     }
 }
 
@@ -122,14 +169,23 @@ static void depthwise(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *
     const qlr_shape *s = &layer->shape;
     const uint8_t *taps[TAPS_MAX];
     const uint32_t kernel = (uint32_t)s->kernel_h * s->kernel_w;
-    for (uint32_t oy = 0; oy < s->out_h; oy++)
+    const uint32_t step = (uint32_t)s->stride * s->in_c;
+    for (uint32_t oy = 0; oy < s->out_h; oy++) {
+        int inside = 0;
         for (uint32_t ox = 0; ox < s->out_w; ox++, y += s->out_c) {
-            find_taps(layer, x, oy, ox, taps);
-            if (kernel == 9)
-                depthwise_pixel(layer, taps, 9, y); /* a constant: the compiler unrolls it */
+            const window at = window_at(s, oy, ox);
+            if (inside && at.inside)
+                for (uint32_t t = 0; t < kernel; t++)
+                    taps[t] += step;
             else
-                depthwise_pixel(layer, taps, kernel, y);
+                find_taps(layer, x, &at, taps);
+            inside = at.inside;
+            if (kernel == 9 && layer->is_short) /* constants: the compiler unrolls it */
+                depthwise_pixel(layer, taps, 9, y, 1);
+            else
+                depthwise_pixel(layer, taps, kernel, y, layer->is_short);
         }
+    }
 }
 
 /* Global average pooling: the sum under the same contract. */

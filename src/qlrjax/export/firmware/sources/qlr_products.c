@@ -7,6 +7,17 @@
 
 #define STEP(sum, a, b) sum += (a) * (b)
 
+/* a, b, c, d = p[0], p[1], p[2], p[3]: one VLDM, which compilers do not find. */
+#if defined(__arm__) && defined(__ARM_FP)
+#define FOUR(a, b, c, d, p)                                                                       \
+    register float a __asm__("s0"), b __asm__("s1"), c __asm__("s2"), d __asm__("s3");            \
+    __asm__("vldm %4, {s0-s3}"                                                                    \
+            : "=t"(a), "=t"(b), "=t"(c), "=t"(d)                                                  \
+            : "r"(p), "m"((p)[0]), "m"((p)[1]), "m"((p)[2]), "m"((p)[3]))
+#else
+#define FOUR(a, b, c, d, p) const float a = (p)[0], b = (p)[1], c = (p)[2], d = (p)[3]
+#endif
+
 /* What is left over at the edges: up to 4 x 4 sums, one by one. a and b step by their strides. */
 static void edge(const float *a, const float *b, uint32_t count, uint32_t a_step, uint32_t b_step,
                  float *to)
@@ -24,7 +35,7 @@ static void forward_block(const float *x, const float *w, float *y, uint32_t inp
     float s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
     float s20 = 0, s21 = 0, s22 = 0, s23 = 0, s30 = 0, s31 = 0, s32 = 0, s33 = 0;
     for (const float *end = x1; x0 != end; w += next) {
-        const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+        FOUR(w0, w1, w2, w3, w);
         float v = *x0++;
         STEP(s00, v, w0), STEP(s01, v, w1), STEP(s02, v, w2), STEP(s03, v, w3);
         v = *x1++;
@@ -102,7 +113,7 @@ static void outer_block(const float *x, const float *g, float *to, uint32_t rows
     float s20 = t2[0], s21 = t2[1], s22 = t2[2], s23 = t2[3];
     float s30 = t3[0], s31 = t3[1], s32 = t3[2], s33 = t3[3];
     for (uint32_t r = rows; r > 0; r--, x += inputs, g += outputs) {
-        const float a = g[0], b = g[1], c = g[2], d = g[3];
+        FOUR(a, b, c, d, g);
         float v = x[0];
         STEP(s00, v, a), STEP(s01, v, b), STEP(s02, v, c), STEP(s03, v, d);
         v = x[1];

@@ -15,6 +15,7 @@ typedef struct {
 typedef struct {
     qlr_shape shape;
     uint8_t shift, code_max;
+    uint8_t is_short;       /* 1: qlr_requantize_short will do */
     const int8_t *weight;
     const int32_t *scale;   /* kappa and lambda of every output channel, in turn */
     const uint8_t *padding; /* one code per input channel: what lies outside the image */
