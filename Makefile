@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test fuzz lint bench chaos clean
+.PHONY: help run test fuzz lint docs wheel-test bench chaos clean
 
 help:
 	@grep -B1 -E '^[a-z-]+:.*$$' $(MAKEFILE_LIST) | grep -E '^#' | sed 's/^# //'
@@ -28,6 +28,14 @@ lint: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# make docs: the site of docs/ into build/site, warnings are errors
+docs: $(VENV)/.documenting
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# make wheel-test: the wheel, in an empty environment elsewhere, runs every command
+wheel-test: $(VENV)/.developing
+	$(BIN)/python tests/wheel
 
 # make bench: speed, side by side with a peer where there is one
 bench: $(VENV)/.developing
@@ -54,6 +62,12 @@ $(VENV)/.developing: $(VENV)/.installed
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev; \
 	else $(PIP) --constraint constraints.txt --group dev; fi
+	@touch $@
+
+$(VENV)/.documenting: $(VENV)/.developing
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group docs; \
+	else $(PIP) --constraint constraints.txt --group docs; fi
 	@touch $@
 
 # make clean: removes .venv and what tools left

@@ -33,6 +33,7 @@ assert importlib.metadata.version("qlrjax")
 # Every command with what must have been written or printed afterwards.
 COMMANDS = (
     ("--version", r"\d+\.\d+"),
+    ("info", "frozen stage"),
     (f"run --out run {TINY}", None),
     ("data check photos", "mug"),
     ("learn run --label mug photos/s1/mug", None),
@@ -42,6 +43,7 @@ COMMANDS = (
     ("classes run undo", None),
     ("export run --format onnx --out stage.onnx", "stage.onnx"),
     ("export run --format qdq --out qdq.onnx", "qdq.onnx"),
+    ("export run --format firmware --target cortex-m4f --out firmware", "firmware"),
     ("export run --format c --out c", "c"),
     ("export run --format npz --out stage.npz", "stage.npz"),
     ("export run --format state --out state.tar", "state.tar"),

@@ -19,8 +19,9 @@ _KINDS = {"conv": "QLR_CONV", "depthwise": "QLR_DEPTHWISE", "pool": "QLR_POOL"}
 def packed(layer: IntegerLayer) -> np.ndarray:
     """Weights as the kernels read them.
 
-    Depthwise: [ceil(C / 4)][kernel position][4]. Others: [ceil(Cout / 2)][ceil(inputs / 4)][2][4],
-    inputs being [kernel row][kernel column][Cin]. Zeros fill up.
+    Depthwise: `[ceil(C / 4)][kernel position][4]`. Others:
+    `[ceil(Cout / 2)][ceil(inputs / 4)][2][4]`, inputs being `[kernel row][kernel column][Cin]`.
+    Zeros fill up.
     """
     weight = np.asarray(layer.weight)
     rows = weight.reshape(-1, weight.shape[-1])  # [inputs or kernel position, channel]
