@@ -64,14 +64,18 @@ def main() -> int:
     arguments = parser.parse_args()
     rate = arguments.learning_rate
     base = Settings(
-        latent_layer=arguments.latent_layer, replays=arguments.replays, seed=arguments.seed,
+        latent_layer=arguments.latent_layer,
+        replays=arguments.replays,
+        seed=arguments.seed,
         evaluate_every=10,
         protocol=Protocol(first_learning_rate=rate, learning_rate=rate, classifier="cwr*"),
         stream=StreamSettings(
-            data=arguments.data, test_sessions=tuple(arguments.test_sessions),
-            first_classes=arguments.first_classes, pairs_per_event=arguments.pairs_per_event,
+            data=arguments.data,
+            test_sessions=tuple(arguments.test_sessions),
+            first_classes=arguments.first_classes,
+            pairs_per_event=arguments.pairs_per_event,
         ),
-    )  # fmt: skip
+    )
     rows = []
     with interrupt.catch() as stop:
         for index, (name, chosen) in enumerate(variants(base).items()):

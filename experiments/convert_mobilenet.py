@@ -33,8 +33,12 @@ from qlrjax import report, weights
 from qlrjax.network import Cut, floating, mobilenet_v1
 
 SOURCE_SHA256 = "3b90af536f810f5f75e9f6d431bc2e8a3c4fc2ff4f693aa0dd4ae429816f8735"
-BATCH_NORM = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean",
-              "variance": "moving_variance"}  # fmt: skip
+BATCH_NORM = {
+    "gamma": "gamma",
+    "beta": "beta",
+    "mean": "moving_mean",
+    "variance": "moving_variance",
+}
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

@@ -43,14 +43,22 @@ def parse() -> argparse.Namespace:
 
 def settings_of(arguments: argparse.Namespace, layer: int, replays: int, bits: int) -> Settings:
     stream = StreamSettings(
-        data=f"core50:{arguments.data}", data_dir=arguments.data_dir, order="nicv2_391",
-        run=arguments.run, reduced_test=not arguments.full_test,
-    )  # fmt: skip
+        data=f"core50:{arguments.data}",
+        data_dir=arguments.data_dir,
+        order="nicv2_391",
+        run=arguments.run,
+        reduced_test=not arguments.full_test,
+    )
     return dataclasses.replace(
-        presets.preset("ar1star-free"), latent_layer=layer, replays=replays, bits=bits,
-        frozen="float32" if bits == 32 else "int8", weights=arguments.weights,
-        stream=stream, evaluate_every=10,
-    )  # fmt: skip
+        presets.preset("ar1star-free"),
+        latent_layer=layer,
+        replays=replays,
+        bits=bits,
+        frozen="float32" if bits == 32 else "int8",
+        weights=arguments.weights,
+        stream=stream,
+        evaluate_every=10,
+    )
 
 
 def main() -> int:
@@ -63,9 +71,11 @@ def main() -> int:
                     chosen = settings_of(arguments, layer, replays, bits)
                     folder = arguments.out / f"l{layer}-{replays}x{bits}"
                     outcome = run.run(
-                        chosen, folder, stop=stop,
+                        chosen,
+                        folder,
+                        stop=stop,
                         on_event=lambda record: print(json.dumps(record), flush=True),
-                    )  # fmt: skip
+                    )
                     if not outcome.finished:
                         return stop.exit_code
                     curve = outcome.curve(f"l = {layer}, {name_of(chosen)}")

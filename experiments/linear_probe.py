@@ -57,8 +57,11 @@ def main() -> None:
 
 def photos(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, labels and sessions."""
-    paths = [path for path in sorted(folder.glob("s*/o*/*.jpg"))
-             if int(path.stem.split("_")[-1]) % 2 == 0]  # fmt: skip
+    paths = [
+        path
+        for path in sorted(folder.glob("s*/o*/*.jpg"))
+        if int(path.stem.split("_")[-1]) % 2 == 0
+    ]
     if not paths:
         raise SystemExit(f"{folder} holds no photos sS/oO/*.jpg")
     images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
@@ -118,8 +121,15 @@ def report(right: dict[tuple[str, int], np.ndarray], folder: Path, count: int) -
         real, integer = right["float", layer], right["integer", layer]
         difference = 100 * (integer.mean() - real.mean())
         error = 100 * np.sqrt((integer != real).sum()) / count
-        rows.append({"latent_layer": layer, "float": real.mean(), "integer": integer.mean(),
-                     "difference_points": difference, "standard_error_points": error})  # fmt: skip
+        rows.append(
+            {
+                "latent_layer": layer,
+                "float": real.mean(),
+                "integer": integer.mean(),
+                "difference_points": difference,
+                "standard_error_points": error,
+            }
+        )
         lines.append(
             f"| {layer} | {real.mean():.2%} | {integer.mean():.2%} | {difference:+.2f} "
             f"| {error:.2f} |"

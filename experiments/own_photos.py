@@ -78,12 +78,15 @@ def main() -> int:
 def settings(arguments: argparse.Namespace, data: Path, classes: int) -> Settings:
     """Five pairs an event; a fifth of the classes in the first event, 10 of 50."""
     return Settings(
-        latent_layer=arguments.latent_layer, evaluate_every=1000,
+        latent_layer=arguments.latent_layer,
+        evaluate_every=1000,
         stream=StreamSettings(
-            data=f"folder:{data}", first_classes=max(classes // 5, 1), pairs_per_event=5,
+            data=f"folder:{data}",
+            first_classes=max(classes // 5, 1),
+            pairs_per_event=5,
             test_sessions=tuple(arguments.test_sessions),
         ),
-    )  # fmt: skip
+    )
 
 
 def link_others(data: Path, known: Path, unseen: Sequence[str]) -> Path:
@@ -123,11 +126,16 @@ def teach(
         asked = everything.read(np.flatnonzero(mine & is_test))
         shares = lessons.probabilities(chosen, opened.extractor, state, asked)
         after = old_accuracy(prepared, state)
-        rows.append({
-            "object": name, "learned_seconds": round(seconds, 2),
-            "new_percent": round(100 * float(np.mean(shares.argmax(1) == len(names) - 1)), 3),
-            "old_percent_before": before, "old_percent": after, "control_old_percent": None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "object": name,
+                "learned_seconds": round(seconds, 2),
+                "new_percent": round(100 * float(np.mean(shares.argmax(1) == len(names) - 1)), 3),
+                "old_percent_before": before,
+                "old_percent": after,
+                "control_old_percent": None,
+            }
+        )
         print(rows[-1], flush=True)
         before = after
     return rows
@@ -144,10 +152,16 @@ def old_accuracy(prepared: session.Session, state: session.SessionState) -> floa
 def ends(rows: Sequence[dict[str, Any]], unseen: int) -> np.ndarray:
     """Old classes' accuracy of every group: before, after its last object, and the control's."""
     groups = [rows[i : i + unseen] for i in range(0, len(rows), unseen)]
-    return np.array([
-        (group[0]["old_percent_before"], group[-1]["old_percent"], group[-1]["control_old_percent"])
-        for group in groups
-    ])  # fmt: skip
+    return np.array(
+        [
+            (
+                group[0]["old_percent_before"],
+                group[-1]["old_percent"],
+                group[-1]["control_old_percent"],
+            )
+            for group in groups
+        ]
+    )
 
 
 def sentence(rows: Sequence[dict[str, Any]], unseen: int) -> str:

@@ -53,10 +53,13 @@ def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
     stream = generated_core50(128, run=0)
     session.open_stream = lambda *_: stream
     settings = Settings(
-        latent_layer=latent_layer, replays=replays, bits=8, calibration_images=256,
+        latent_layer=latent_layer,
+        replays=replays,
+        bits=8,
+        calibration_images=256,
         stream=StreamSettings(data="generated"),
         protocol=Protocol(first_epochs=1, epochs=1),
-    )  # fmt: skip
+    )
     work = session.prepare(settings)
     peaks["prepared_mb"] = _peak_mb()
     # Later events' latents, as a session would hold them by then; negative keys are no image.

@@ -34,13 +34,13 @@ ROOMS = """\
 """  # noqa: E501
 
 # What is longer than the rules allow today. These lists only shrink, and end empty.
-LONG_MODULES = {"experiments/exactness.py"}
+LONG_MODULES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 WIDE_FUNCTIONS = {
     "src/qlrjax/integer/deployed.py:layer",
     "src/qlrjax/network/table.py:mobilenet_v1",
 }
-SKIPPING_FORMAT = 140  # lines with a `fmt: skip`; becomes 0
+SKIPPING_FORMAT = 44  # lines with a `fmt: skip`; becomes 0
 
 
 @functools.cache

@@ -34,8 +34,10 @@ def main() -> int:
         for number in range(arguments.kills):
             folder = place / "run"
             times = 2 if rng.random() < arguments.twice else 1
-            struck = [strike(folder, place / "cache", reference, steps, seconds, rng)
-                      for _ in range(times)]  # fmt: skip
+            struck = [
+                strike(folder, place / "cache", reference, steps, seconds, rng)
+                for _ in range(times)
+            ]
             struck = [where for where in struck if where]
             harness.finish(folder, place / "cache")
             wrong = harness.read_end(folder).differences(reference)

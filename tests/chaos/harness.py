@@ -13,9 +13,20 @@ import numpy as np
 from qlrjax.runs import checkpoint, run
 
 SETTINGS = (
-    "--data", "synthetic:5x3x6", "--weights", "random:0:0.25", "--resolution", "32",
-    "--latent-layer", "25", "--replays", "24", "--bits", "7", "--no-contrast",
-)  # fmt: skip
+    "--data",
+    "synthetic:5x3x6",
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+    "--no-contrast",
+)
 SAME_FILES = ("events.jsonl", "accuracy.csv", "summary.json", "frozen.npz", "settings.toml")
 
 

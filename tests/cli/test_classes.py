@@ -11,8 +11,21 @@ from support.photos import photo
 from qlrjax import cli
 from qlrjax.runs import lessons, run
 
-TINY = ["--data", "synthetic:5x3x6", "--weights", "random:0:0.25", "--resolution", "32",
-        "--latent-layer", "25", "--replays", "24", "--bits", "7", "--no-contrast"]  # fmt: skip
+TINY = [
+    "--data",
+    "synthetic:5x3x6",
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+    "--no-contrast",
+]
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 
 

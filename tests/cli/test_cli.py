@@ -10,8 +10,20 @@ from qlrjax import cli, settings
 from qlrjax.runs import grow, lessons, run
 from qlrjax.settings import Settings
 
-TINY = ["--data", "synthetic:5x3x6", "--weights", "random:0:0.25", "--resolution", "32",
-        "--latent-layer", "25", "--replays", "24", "--bits", "7"]  # fmt: skip
+TINY = [
+    "--data",
+    "synthetic:5x3x6",
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+]
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,10 @@ def environment():
 
 def imports_of(*words):
     """Modules that a command imports, and its exit code."""
-    code = "import sys; from qlrjax import cli; code = cli.main(sys.argv[1:]); " \
-           "print('\\n'.join(sys.modules), file=sys.stderr); sys.exit(code)"  # fmt: skip
+    code = (
+        "import sys; from qlrjax import cli; code = cli.main(sys.argv[1:]); "
+        "print('\\n'.join(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True
     )

@@ -14,8 +14,19 @@ from qlrjax import cli
 from qlrjax.runs import run
 from qlrjax.streams import photos
 
-TINY = ["--weights", "random:0:0.25", "--resolution", "32", "--latent-layer", "25",
-        "--replays", "24", "--bits", "7", "--no-contrast"]  # fmt: skip
+TINY = [
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+    "--no-contrast",
+]
 
 
 @pytest.fixture(scope="module")

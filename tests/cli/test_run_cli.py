@@ -10,10 +10,33 @@ from qlrjax import cli, settings
 from qlrjax.runs import run
 from qlrjax.streams import user_cache
 
-TINY = ["--data", "synthetic:5x3x6", "--weights", "random:0:0.25", "--resolution", "32",
-        "--latent-layer", "25", "--replays", "24", "--bits", "7"]  # fmt: skip
-NARROW = ["--weights", "random:0:0.25", "--resolution", "32", "--latent-layer", "25",
-          "--replays", "24", "--bits", "7", "--no-contrast"]  # fmt: skip
+TINY = [
+    "--data",
+    "synthetic:5x3x6",
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+]
+NARROW = [
+    "--weights",
+    "random:0:0.25",
+    "--resolution",
+    "32",
+    "--latent-layer",
+    "25",
+    "--replays",
+    "24",
+    "--bits",
+    "7",
+    "--no-contrast",
+]
 
 
 @pytest.mark.slow

@@ -52,8 +52,19 @@ def test_losses_are_paired_by_seed(tmp_path):
 
 @pytest.mark.slow
 def test_the_table_of_bits_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    words = ("--data", "synthetic:4x3x4", "--first-classes", 2, "--replays", 0, 12, "--out",
-             tmp_path, "--seeds", 1)  # fmt: skip
+    words = (
+        "--data",
+        "synthetic:4x3x4",
+        "--first-classes",
+        2,
+        "--replays",
+        0,
+        12,
+        "--out",
+        tmp_path,
+        "--seeds",
+        1,
+    )
     call(monkeypatch, "replay_quantization", *words, "--bits", 8)
     before = (tmp_path / "cells.csv").read_text()
     call(monkeypatch, "replay_quantization", *words, "--bits", 8, 6)
@@ -85,8 +96,21 @@ def test_the_core50_experiment_runs_its_grid(tmp_path, monkeypatch):
     settings_of = script.settings_of
     monkeypatch.setattr(script, "settings_of", small)
     monkeypatch.setattr(session, "open_stream", lambda *_: stream)
-    words = ["--data", "core50", "--weights", "random:0:0.25", "--latent-layers", "27", "--replays",
-             "12", "0", "--bits", "8", "--out", str(tmp_path)]  # fmt: skip
+    words = [
+        "--data",
+        "core50",
+        "--weights",
+        "random:0:0.25",
+        "--latent-layers",
+        "27",
+        "--replays",
+        "12",
+        "0",
+        "--bits",
+        "8",
+        "--out",
+        str(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", ["core50_nicv2_391", *words])
     assert script.main() == 0
     rows = json.loads((tmp_path / "table.json").read_text())
@@ -110,8 +134,20 @@ def test_late_objects_are_learned_and_the_old_ones_counted(tmp_path, monkeypatch
                 noise = random.integers(-30, 30, (40, 56, 3))
                 pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / place / name / f"{frame}.png")
-    words = ("--data", tmp_path / "data", "--test-sessions", 3, "--unseen", 2, "--groups", 1,
-             "--photos", 6, "--out", tmp_path / "out")  # fmt: skip
+    words = (
+        "--data",
+        tmp_path / "data",
+        "--test-sessions",
+        3,
+        "--unseen",
+        2,
+        "--groups",
+        1,
+        "--photos",
+        6,
+        "--out",
+        tmp_path / "out",
+    )
     assert call(monkeypatch, "own_photos", *words) == 0
     rows = json.loads((tmp_path / "out" / "table.json").read_text())
     assert [row["object"] for row in rows] == ["ball", "cup"]

@@ -57,9 +57,17 @@ def test_single_layers_at_the_edges(kind, shift, bits):
     random = np.random.default_rng(shift)
     for extreme in (True, False):
         layer = cases.random_layer(
-            random, kind, 5, 7, kernel=(3, 2), stride=2, padding=((1, 0), (2, 1)), shift=shift,
-            bits=bits, extreme=extreme,
-        )  # fmt: skip
+            random,
+            kind,
+            5,
+            7,
+            kernel=(3, 2),
+            stride=2,
+            padding=((1, 0), (2, 1)),
+            shift=shift,
+            bits=bits,
+            extreme=extreme,
+        )
         images = cases.random_images(random, (3, 6, 5, 5), extreme)
         got = run(onnx_exact.export((layer,), (6, 5, 5)), images)
         np.testing.assert_array_equal(got, oracle.apply_layer(layer, images))
@@ -82,8 +90,10 @@ def test_the_exact_graph_holds_no_float():
     kind = onnx.TensorProto
     assert kinds <= {kind.UINT8, kind.INT32, kind.INT64, kind.BOOL}
     assert {entry.key: entry.value for entry in model.metadata_props} == {
-        "layers": "28", "bits": "6", "latent_max": "6.0",
-    }  # fmt: skip
+        "layers": "28",
+        "bits": "6",
+        "latent_max": "6.0",
+    }
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "pointwise", "pool"])

@@ -42,9 +42,13 @@ def stepped(tmp_path, cut, **settings):
     assert status == 0
     got = firmware.parse(*board.dump(), twin.arrays())
     board.quit()
-    return twin, got, labels, np.asarray(
-        latent_codes.dequantize(jnp.asarray(codes), twin.latent_max, 8)
-    ), loss  # fmt: skip
+    return (
+        twin,
+        got,
+        labels,
+        np.asarray(latent_codes.dequantize(jnp.asarray(codes), twin.latent_max, 8)),
+        loss,
+    )
 
 
 @needs_compiler
@@ -66,10 +70,17 @@ def test_gradients_are_those_of_float64(cut, normalization, tmp_path):
     of_layers, of_head = (1e-3, 1e-4) if cut == 0 and own else (2e-5, 1e-5)
     assert firmware.relative(got["momentum"], flat) < of_layers
     assert firmware.relative(got["head_momentum"], wanted["head"].ravel()) < of_head
-    moved = {key: np.concatenate([
-        statistics[layer.name][key] + PROTOCOL.renorm_momentum
-        * (done.moments[layer.name][key] - statistics[layer.name][key] if own else 0)
-        for layer in twin.cut.normalised]) for key in ("mean", "std")}  # fmt: skip
+    moved = {
+        key: np.concatenate(
+            [
+                statistics[layer.name][key]
+                + PROTOCOL.renorm_momentum
+                * (done.moments[layer.name][key] - statistics[layer.name][key] if own else 0)
+                for layer in twin.cut.normalised
+            ]
+        )
+        for key in ("mean", "std")
+    }
     assert firmware.relative(got["mean"], moved["mean"]) < 1e-6
     assert firmware.relative(got["deviation"], moved["std"]) < 1e-6
 

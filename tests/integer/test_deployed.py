@@ -78,9 +78,11 @@ def test_layouts_are_the_same_layer(kind, layout):
     random = np.random.default_rng(1)
     weight, kappa, lam, pad = cases.random_arrays(random, kind, 3, 3, (3, 2))
     axes = {
-        ("conv", "ohwi"): (3, 0, 1, 2), ("conv", "oihw"): (3, 2, 0, 1),
-        ("depthwise", "ohwi"): (2, 0, 1), ("depthwise", "oihw"): (2, 0, 1),
-    }.get((kind, layout), (1, 0))  # fmt: skip
+        ("conv", "ohwi"): (3, 0, 1, 2),
+        ("conv", "oihw"): (3, 2, 0, 1),
+        ("depthwise", "ohwi"): (2, 0, 1),
+        ("depthwise", "oihw"): (2, 0, 1),
+    }.get((kind, layout), (1, 0))
     given = weight if layout == "hwio" else weight.transpose(axes)
     if kind == "depthwise" and layout == "oihw":
         given = given[:, None]
@@ -104,9 +106,13 @@ def test_a_file_gives_the_stage_back(tmp_path):
 
 
 GOOD = {
-    "kind": "conv", "weight": np.ones((3, 3, 2, 4), np.int8), "kappa": [1, 2, 3, 4], "lam": 0,
-    "shift": 8, "padding": ((1, 1), (1, 1)),
-}  # fmt: skip
+    "kind": "conv",
+    "weight": np.ones((3, 3, 2, 4), np.int8),
+    "kappa": [1, 2, 3, 4],
+    "lam": 0,
+    "shift": 8,
+    "padding": ((1, 1), (1, 1)),
+}
 BAD = [
     ({"kind": "maxpool"}, "kind 'maxpool' is unknown"),
     ({"weight": np.ones((3, 3, 4), np.int8)}, "rank 4"),
@@ -141,10 +147,12 @@ BAD = [
     ({"padding": ((1, 1), (1,))}, "padding"),
     ({"kind": "pointwise", "weight": np.ones((2, 4), np.int8)}, "neither stride nor padding"),
     ({"kind": "linear", "weight": np.ones((3, 3, 2, 4), np.int8)}, "1 x 1"),
-    ({"kind": "depthwise", "weight": np.ones((4, 2, 3, 3), np.int8), "layout": "oihw"},
-     "one filter a channel"),
+    (
+        {"kind": "depthwise", "weight": np.ones((4, 2, 3, 3), np.int8), "layout": "oihw"},
+        "one filter a channel",
+    ),
     ({"zeta": 1}, "layer 0 has an unknown 'zeta'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[message for _, message in BAD])
@@ -206,10 +214,16 @@ def test_accumulator_bound_is_reached(kind):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("weight", np.ones((3, 3, 2, 4), np.int32)), ("kappa", np.ones(4, np.int64)),
-     ("lam", np.ones(4, np.float32)), ("pad_value", np.ones(2, np.int8)),
-     ("lam", np.ones(5, np.int32)), ("kappa", np.ones((4, 1), np.int32)), ("weight", None)],
-)  # fmt: skip
+    [
+        ("weight", np.ones((3, 3, 2, 4), np.int32)),
+        ("kappa", np.ones(4, np.int64)),
+        ("lam", np.ones(4, np.float32)),
+        ("pad_value", np.ones(2, np.int8)),
+        ("lam", np.ones(5, np.int32)),
+        ("kappa", np.ones((4, 1), np.int32)),
+        ("weight", None),
+    ],
+)
 def test_check_layer_sees_wrong_arrays(field, value):
     """Fields as a file may hold them, before they are a layer."""
     names = ("weight", "kappa", "lam", "pad_value", "kind", "stride", "padding", "shift", "bits")

@@ -22,11 +22,13 @@ EDGES = np.array(
 )
 # One compiled function for every case: the shift is an index into the 32 static branches.
 BRANCHES = [
-    jax.jit(lambda acc, kappa, lam, s=s: fixedpoint.shift_clip(
-        *fixedpoint.multiply_add(acc, kappa, lam), s, 8
-    ))
+    jax.jit(
+        lambda acc, kappa, lam, s=s: fixedpoint.shift_clip(
+            *fixedpoint.multiply_add(acc, kappa, lam), s, 8
+        )
+    )
     for s in range(32)
-]  # fmt: skip
+]
 
 
 def reference(acc, kappa, lam, shift, bits=8):
@@ -63,9 +65,11 @@ def test_requantize_clips_to_the_width(bits):
 
 
 @given(
-    hnp.arrays(np.int32, (64,)), hnp.arrays(np.int32, (64,)), hnp.arrays(np.int32, (64,)),
+    hnp.arrays(np.int32, (64,)),
+    hnp.arrays(np.int32, (64,)),
+    hnp.arrays(np.int32, (64,)),
     st.integers(0, 31),
-)  # fmt: skip
+)
 def test_requantize_property(acc, kappa, lam, shift):
     got = BRANCHES[shift](jnp.asarray(acc), jnp.asarray(kappa), jnp.asarray(lam))
     np.testing.assert_array_equal(got, reference(acc, kappa, lam, shift))

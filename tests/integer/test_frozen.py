@@ -65,8 +65,9 @@ def test_many_parameters_of_one_geometry(kind):
     random = np.random.default_rng(7)
 
     def one(extreme):
-        layer = cases.random_layer(random, kind, 5, 6, stride=2, padding=((1, 0), (2, 1)),
-                                   shift=11, extreme=extreme)  # fmt: skip
+        layer = cases.random_layer(
+            random, kind, 5, 6, stride=2, padding=((1, 0), (2, 1)), shift=11, extreme=extreme
+        )
         return layer, cases.random_images(random, (1, 7, 4, 5), extreme)
 
     layers, images = zip(*(one(index % 3 == 0) for index in range(150)), strict=True)
@@ -88,9 +89,13 @@ def test_accumulators_at_the_edge_of_int32(sign):
     channels = 65_792 if sign < 0 else 66_310
     weight = np.full((channels, 1), -128 if sign < 0 else 127, np.int8)
     layer = frozen.IntegerLayer(
-        jnp.asarray(weight), jnp.asarray([sign], jnp.int32), jnp.zeros(1, jnp.int32),
-        jnp.zeros(channels, jnp.uint8), "pointwise", shift=23,
-    )  # fmt: skip
+        jnp.asarray(weight),
+        jnp.asarray([sign], jnp.int32),
+        jnp.zeros(1, jnp.int32),
+        jnp.zeros(channels, jnp.uint8),
+        "pointwise",
+        shift=23,
+    )
     images = np.full((1, 1, 1, channels), 255, np.uint8)
     assert 2**31 - 2**17 < accumulator_bound(layer)[0] < 2**31
     acc, codes = jax.jit(lambda x: (frozen.accumulate(layer, x), frozen.apply_layer(layer, x)))(

@@ -39,7 +39,7 @@ TABLE = [
     ("conv6/dw", "depthwise", 1024, 1024, 4, 4, 147_456, 9_216),
     ("conv6/sep", "pointwise", 1024, 1024, 4, 4, 16_777_216, 1_048_576),
     ("linear", "linear", 1024, 50, 1, 1, 51_200, 51_200),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("index", range(28))
@@ -69,9 +69,16 @@ def test_latents_of_the_paper():
     network = mobilenet_v1()
     elements = {index: network.latent_elements(index) for index in range(19, 28)}
     assert elements == {
-        19: 32_768, 20: 32_768, 21: 32_768, 22: 32_768, 23: 32_768,
-        24: 8_192, 25: 16_384, 26: 16_384, 27: 1_024,
-    }  # fmt: skip
+        19: 32_768,
+        20: 32_768,
+        21: 32_768,
+        22: 32_768,
+        23: 32_768,
+        24: 8_192,
+        25: 16_384,
+        26: 16_384,
+        27: 1_024,
+    }
     assert network.latent_shape(0) == (128, 128, 3)
     assert network.latent_shape(23) == (8, 8, 512)
     assert network.latent_shape(27) == (1, 1, 1024)
@@ -104,9 +111,16 @@ def test_width_multiplier_parameters(width, millions):
 # Multiply-adds in millions at width 1.0 (same paper, table 7) and of the widths (table 6).
 @pytest.mark.parametrize(
     ("width", "resolution", "millions"),
-    [(1.0, 224, 569), (1.0, 192, 418), (1.0, 160, 291), (1.0, 128, 186), (0.75, 224, 325),
-     (0.5, 224, 149), (0.25, 224, 41)],
-)  # fmt: skip
+    [
+        (1.0, 224, 569),
+        (1.0, 192, 418),
+        (1.0, 160, 291),
+        (1.0, 128, 186),
+        (0.75, 224, 325),
+        (0.5, 224, 149),
+        (0.25, 224, 41),
+    ],
+)
 def test_published_multiply_adds(width, resolution, millions):
     network = mobilenet_v1(width=width, resolution=resolution, classes=1000)
     assert round(network.macs / 1e6) == millions
@@ -149,9 +163,15 @@ def test_shapes_are_those_of_a_convolution(resolution, convention):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"resolution": 0}, {"resolution": (8, -1)}, {"width": 0.0}, {"width": -1.0}, {"classes": 0},
-     {"width": float("nan")}],
-)  # fmt: skip
+    [
+        {"resolution": 0},
+        {"resolution": (8, -1)},
+        {"width": 0.0},
+        {"width": -1.0},
+        {"classes": 0},
+        {"width": float("nan")},
+    ],
+)
 def test_nonsense_is_refused(arguments):
     with pytest.raises(ValueError, match=r"positive"):
         mobilenet_v1(**arguments)

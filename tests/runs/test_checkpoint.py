@@ -70,9 +70,11 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "bits", "named"),
-    [(8, 6, r"memory/data was \['uint8', 7, 11\], is \['uint8', 8, 11\]"),
-     (7, 5, "memory/bits was 6, is 5")],
-)  # fmt: skip
+    [
+        (8, 6, r"memory/data was \['uint8', 7, 11\], is \['uint8', 8, 11\]"),
+        (7, 5, "memory/bits was 6, is 5"),
+    ],
+)
 def test_another_state_under_equal_settings_is_refused(tmp_path, rows, bits, named):
     save_run(tmp_path, 1)
     with pytest.raises(checkpoint.SettingsMismatch, match=named):
@@ -234,8 +236,16 @@ def test_the_manifest_says_what_the_issue_asks_for(tmp_path):
     state, _ = save_run(tmp_path, 1)
     described = checkpoint.peek(tmp_path)
     assert described.schema == manifest.SCHEMA
-    assert {"jax", "jaxlib", "flax", "numpy", "orbax-checkpoint", "cpus", "XLA_FLAGS",
-            "platform"} <= set(described.fingerprint)  # fmt: skip
+    assert {
+        "jax",
+        "jaxlib",
+        "flax",
+        "numpy",
+        "orbax-checkpoint",
+        "cpus",
+        "XLA_FLAGS",
+        "platform",
+    } <= set(described.fingerprint)
     assert int(described.fingerprint["cpus"]) == len(os.sched_getaffinity(0))
     weight = described.leaves["params/w"]
     assert (weight.shape, weight.dtype) == ((5, 3), "float32")

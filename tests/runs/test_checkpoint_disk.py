@@ -154,8 +154,14 @@ def test_no_moment_of_a_save_is_a_bad_one_to_be_killed(tmp_path, monkeypatch):
 
     save_run(folder, 3)
     state, records = toy.run(4)
-    changes = [(Path, "rename"), (Path, "replace"), (Path, "write_bytes"), (Path, "mkdir"),
-               (shutil, "rmtree"), (snapshot.ocp, "save")]  # fmt: skip
+    changes = [
+        (Path, "rename"),
+        (Path, "replace"),
+        (Path, "write_bytes"),
+        (Path, "mkdir"),
+        (shutil, "rmtree"),
+        (snapshot.ocp, "save"),
+    ]
     with monkeypatch.context() as patch:
         for owner, name in changes:
             patch.setattr(owner, name, watched(getattr(owner, name)))

@@ -88,8 +88,10 @@ BUSY = """
 def test_the_second_signal_ends_even_a_process_that_is_inside_one_call(first, second, code):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(BUSY)],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.1)

@@ -79,7 +79,7 @@ def nested(depth):
         (changed(fingerprint={"jax": 1}), "not text"),
         (changed(extra={str(i): 0 for i in range(100_001)}), "at most"),
     ],
-)  # fmt: skip
+)
 def test_crafted_manifests_are_refused(data, said):
     with pytest.raises(InvalidManifest, match=said):
         manifest.decode(data)
@@ -87,9 +87,25 @@ def test_crafted_manifests_are_refused(data, said):
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", "a/../../b", "a//b", "a\\b", "", ".", "..", "a/.hidden", "a\0b",
-     "C:/x", "/".join("abcdefghi"), "a" * 129, "a/", "~/x", "a\nb"],
-)  # fmt: skip
+    [
+        "../x",
+        "/etc/passwd",
+        "a/../../b",
+        "a//b",
+        "a\\b",
+        "",
+        ".",
+        "..",
+        "a/.hidden",
+        "a\0b",
+        "C:/x",
+        "/".join("abcdefghi"),
+        "a" * 129,
+        "a/",
+        "~/x",
+        "a\nb",
+    ],
+)
 def test_paths_cannot_leave_the_checkpoint(path):
     with pytest.raises(InvalidManifest, match="not a path inside a checkpoint"):
         manifest.decode(changed(files={path: {"bytes": 1, "sha256": 64 * "a"}}))

@@ -9,9 +9,13 @@ from qlrjax.streams.open import StreamSettings
 
 # The shapes of test_cli, so that compiled programs are shared.
 SETTINGS = Settings(
-    latent_layer=25, replays=24, bits=7, weights="random:0:0.25", resolution=32,
+    latent_layer=25,
+    replays=24,
+    bits=7,
+    weights="random:0:0.25",
+    resolution=32,
     stream=StreamSettings(data="synthetic:5x3x6"),
-)  # fmt: skip
+)
 
 
 def learn(folder, events):
@@ -42,8 +46,9 @@ def test_a_run_survives_the_loss_of_everything_but_one_checkpoint(tmp_path):
     assert resumed.records == straight.records
     for name in (run.EVENTS, "accuracy.csv", "summary.json"):
         assert (folder / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
-    digests = [checkpoint.peek(place / run.CHECKPOINTS).leaves
-               for place in (folder, tmp_path / "straight")]  # fmt: skip
+    digests = [
+        checkpoint.peek(place / run.CHECKPOINTS).leaves for place in (folder, tmp_path / "straight")
+    ]
     assert digests[0] == digests[1]
     # Without its data, a run cannot mend its stage.
     (folder / run.STAGE).unlink()

@@ -27,8 +27,10 @@ def test_a_second_process_is_refused_and_a_dead_one_does_not_hold(tmp_path):
     folder = tmp_path / "new/run"
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLD), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(runfolder.FolderBusy, match="another process works in"):
@@ -68,11 +70,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=())),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @given(st.lists(st.dictionaries(st.text(), PLAIN, max_size=4), max_size=5))
@@ -123,8 +128,18 @@ def test_clear_removes_what_it_is_told_and_nothing_else(tmp_path):
 
 def test_no_pickle_anywhere():
     """Nothing in the package can execute what it reads, or takes np.load's word for it."""
-    banned = ("import pickle", "import dill", "import shelve", "import marshal", "eval(",
-              "exec(", "yaml.load", "allow_pickle=True", "joblib", "cloudpickle")  # fmt: skip
+    banned = (
+        "import pickle",
+        "import dill",
+        "import shelve",
+        "import marshal",
+        "eval(",
+        "exec(",
+        "yaml.load",
+        "allow_pickle=True",
+        "joblib",
+        "cloudpickle",
+    )
     sources = sorted((SOURCE / "qlrjax" / "runs").glob("*.py"))
     assert len(sources) > 8
     for source in sources:

@@ -47,12 +47,19 @@ print(json.dumps({"digest": digest, "params": weight[:: max(len(weight) // 500, 
 
 def start(cores, folder):
     source = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{source / 'src'}{os.pathsep}{source / 'hw'}",
-                   "JAX_PLATFORMS": "cpu"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{source / 'src'}{os.pathsep}{source / 'hw'}",
+        "JAX_PLATFORMS": "cpu",
+    }
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, cores], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment, cwd=folder,
-    )  # fmt: skip
+        [sys.executable, "-c", SCRIPT, cores],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder,
+    )
 
 
 def result(process):

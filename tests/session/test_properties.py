@@ -57,9 +57,11 @@ def tagged(count, start):
 
 @settings(max_examples=examples.at_least(40))
 @given(
-    st.sampled_from([1, 5, 12]), st.lists(st.integers(1, 9), min_size=1, max_size=5),
-    st.integers(0, 1000), st.data(),
-)  # fmt: skip
+    st.sampled_from([1, 5, 12]),
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.integers(0, 1000),
+    st.data(),
+)
 def test_admission_never_loses_or_duplicates(slots, events, seed, data):
     """Any series of events: used slots come first, no latent twice, kept ones untouched."""
     memory = replay.init(slots, SHAPE, 8, 1.0)
@@ -71,9 +73,13 @@ def test_admission_never_loses_or_duplicates(slots, events, seed, data):
         admitted = replay.quota(slots, event, count)
         before = np.asarray(memory.labels)
         memory = ADMIT(
-            memory, jax.random.key(seed + event), latents, labels, jnp.asarray(valid),
+            memory,
+            jax.random.key(seed + event),
+            latents,
+            labels,
+            jnp.asarray(valid),
             jnp.asarray(admitted, jnp.int32),
-        )  # fmt: skip
+        )
         after = np.asarray(memory.labels)
         changed = after != before
         new = after[changed]
@@ -160,9 +166,13 @@ def test_every_event_keeps_the_same_share_of_the_memory():
 # N, memory, new and replayed per mini-batch, mini-batches an epoch: computed from ar1-pytorch.
 @pytest.mark.parametrize(
     ("new", "slots", "share", "replayed", "count"),
-    [(300, 500, 50, 78, 6), (300, 1500, 21, 107, 14), (300, 3000, 12, 116, 25),
-     (299, 3000, 11, 117, 27)],
-)  # fmt: skip
+    [
+        (300, 500, 50, 78, 6),
+        (300, 1500, 21, 107, 14),
+        (300, 3000, 12, 116, 25),
+        (299, 3000, 11, 117, 27),
+    ],
+)
 def test_composition_of_the_published_sizes(new, slots, share, replayed, count):
     rule = minibatch.compose(new, slots, 128, drop_remainder=True)
     assert (rule.new, rule.size - rule.new, rule.count) == (share, replayed, count)
@@ -173,9 +183,13 @@ SIZES = st.sampled_from([1, 2, 23, 64])  # a permutation is compiled for each
 
 @settings(max_examples=examples.at_least(60))
 @given(
-    SIZES, st.integers(0, 90), st.integers(1, 32), st.integers(1, 3), st.booleans(),
+    SIZES,
+    st.integers(0, 90),
+    st.integers(1, 32),
+    st.integers(1, 3),
+    st.booleans(),
     st.integers(0, 5),
-)  # fmt: skip
+)
 def test_every_epoch_meets_every_new_latent_once(new, replays, size, epochs, reshuffle, padding):
     rule = minibatch.compose(new, replays, size, drop_remainder=False)
     rows = new + padding

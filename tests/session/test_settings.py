@@ -12,13 +12,35 @@ from qlrjax.streams.open import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 EVERYTHING = Settings(
-    latent_layer=20, replays=1500, bits=7, frozen="float32", weights="random:3:0.25",
-    resolution=64, seed=2**31 - 1, calibration_images=16, evaluate_every=5, checkpoint_every=2,
-    stream=StreamSettings(data="synthetic:5x3x4", order="generated", run=9, first_classes=3,
-                          pairs_per_event=2, test_sessions=(3, 7), joint=True),
-    protocol=Protocol(minibatch=21, learning_rate=1e-6, classifier="plain", momentum=0.0,
-                      normalization="batch", drop_remainder=True, synaptic_strength=2.5),
-)  # fmt: skip
+    latent_layer=20,
+    replays=1500,
+    bits=7,
+    frozen="float32",
+    weights="random:3:0.25",
+    resolution=64,
+    seed=2**31 - 1,
+    calibration_images=16,
+    evaluate_every=5,
+    checkpoint_every=2,
+    stream=StreamSettings(
+        data="synthetic:5x3x4",
+        order="generated",
+        run=9,
+        first_classes=3,
+        pairs_per_event=2,
+        test_sessions=(3, 7),
+        joint=True,
+    ),
+    protocol=Protocol(
+        minibatch=21,
+        learning_rate=1e-6,
+        classifier="plain",
+        momentum=0.0,
+        normalization="batch",
+        drop_remainder=True,
+        synaptic_strength=2.5,
+    ),
+)
 
 
 @pytest.mark.parametrize("one", [Settings(), EVERYTHING])
@@ -33,8 +55,11 @@ def test_toml_round_trip(one, tmp_path):
 
 def test_every_setting_is_in_the_file():
     written = tomllib.loads(settings.dump(Settings()))
-    for cls, table in ((Settings, written), (StreamSettings, written["stream"]),
-                       (Protocol, written["protocol"])):  # fmt: skip
+    for cls, table in (
+        (Settings, written),
+        (StreamSettings, written["stream"]),
+        (Protocol, written["protocol"]),
+    ):
         assert set(table) == {field.name for field in dataclasses.fields(cls)}
 
 
@@ -80,7 +105,7 @@ def test_a_whole_number_is_a_fine_float():
         ({"protocol": {"weight_decay": -1.0}}, "weight_decay is -1.0"),
         ({"protocol": {"minibatch": 0}}, "minibatch is 0"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(values, message):
     with pytest.raises(ValueError, match=message):
         settings.from_dict(values)

@@ -16,8 +16,18 @@ from qlrjax.streams.stream import ImageSource
 
 # Images per session, from the data set's web page.
 SESSION_TOTALS = (
-    14989, 14986, 14992, 14995, 14966, 14989, 14994, 14984, 14994, 14986, 14991,
-)  # fmt: skip
+    14989,
+    14986,
+    14992,
+    14995,
+    14966,
+    14989,
+    14994,
+    14984,
+    14994,
+    14986,
+    14991,
+)
 
 
 def official_source(leave_out=()):
@@ -35,9 +45,15 @@ def official_source(leave_out=()):
             rows += [(session, item, frame) for frame in range(count)]
     columns = np.array([row for row in rows if row not in leave_out], np.int32)
     return ImageSource(
-        "CORe50", tuple(f"o{item}" for item in range(1, 51)), columns[:, 1] - 1, columns[:, 0],
-        columns[:, 2], (128, 128), lambda _: pytest.fail("no image is needed"), "0",
-    )  # fmt: skip
+        "CORe50",
+        tuple(f"o{item}" for item in range(1, 51)),
+        columns[:, 1] - 1,
+        columns[:, 0],
+        columns[:, 2],
+        (128, 128),
+        lambda _: pytest.fail("no image is needed"),
+        "0",
+    )
 
 
 @pytest.fixture(scope="module")

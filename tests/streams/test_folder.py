@@ -147,9 +147,11 @@ def test_every_kth_test_image_of_any_data(tmp_path):
 
 def test_scenes50_is_a_folder_of_sessions(shared):
     settings = StreamSettings(
-        data=str(shared / "data" / "scenes50"), test_sessions=(3, 7), first_classes=10,
+        data=str(shared / "data" / "scenes50"),
+        test_sessions=(3, 7),
+        first_classes=10,
         pairs_per_event=5,
-    )  # fmt: skip
+    )
     stream = open_stream(settings, 32, seed=0)
     assert stream.source.class_names == tuple(f"o{item}" for item in range(1, 51))
     assert len(stream.test) == 1_500

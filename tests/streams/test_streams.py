@@ -39,9 +39,12 @@ def test_builtin_stream_can_be_small_and_keeps_all_sessions():
 
 
 @given(
-    classes=st.integers(1, 12), sessions=st.integers(1, 5), first=st.integers(1, 12),
-    per_event=st.integers(1, 4), seed=st.integers(0, 1000),
-)  # fmt: skip
+    classes=st.integers(1, 12),
+    sessions=st.integers(1, 5),
+    first=st.integers(1, 12),
+    per_event=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+)
 def test_generated_orders_have_every_pair_once(classes, sessions, first, per_event, seed):
     first = min(first, classes)
     pairs = [(s, c) for s in range(sessions) for c in range(classes)]

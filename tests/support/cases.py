@@ -32,8 +32,19 @@ def random_arrays(random, kind, c_in, c_out, kernel=(3, 3), shift=16, bits=8, ex
     return weight, kappa, lam, pad
 
 
-def random_layer(random, kind, c_in, c_out, *, kernel=(3, 3), stride=1, padding=((0, 0), (0, 0)),
-                 shift=16, bits=8, extreme=False):  # fmt: skip
+def random_layer(
+    random,
+    kind,
+    c_in,
+    c_out,
+    *,
+    kernel=(3, 3),
+    stride=1,
+    padding=((0, 0), (0, 0)),
+    shift=16,
+    bits=8,
+    extreme=False,
+):
     """One `IntegerLayer`; geometry is ignored where the kind has none."""
     if kind in ("depthwise", "pool"):
         c_out = c_in

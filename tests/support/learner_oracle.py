@@ -85,8 +85,7 @@ def narrowed(codes, bits):
     return np.floor(np.asarray(codes, np.float64) / 255 * (2**bits - 1) + 0.5).astype(np.int64)
 
 
-def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max,
-          drop_remainder):  # fmt: skip
+def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max, drop_remainder):
     """Trains and consolidates; returns the learner, the losses and the rows that were used.
 
     Admission is left to `admitted`.
@@ -124,9 +123,14 @@ def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max,
         losses.append(done.loss)
     saved, past = consolidate(learner.saved, learner.past, params["head"], cur_j)
     changed = dataclasses.replace(
-        learner, params=params, statistics=statistics, momentum=momentum, saved=saved, past=past,
+        learner,
+        params=params,
+        statistics=statistics,
+        momentum=momentum,
+        saved=saved,
+        past=past,
         events=learner.events + 1,
-    )  # fmt: skip
+    )
     return changed, losses, sorted({row for new, _ in parts for row in new})
 
 

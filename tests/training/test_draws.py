@@ -38,8 +38,10 @@ def test_known_values():
     """Fixed for good: the firmware and every exported session rest on them."""
     assert int(draws.start("portable", 0, 0)) == fold(0, 0)
     assert [fold(0), fold(1, 2), fold(2**31 - 1, 390, 1, 0, 77)] == [
-        2926543089, 3337343112, 3649808272,
-    ]  # fmt: skip
+        2926543089,
+        3337343112,
+        3649808272,
+    ]
     order = draws.permutation(draws.start("portable", 3, 1), 8)
     assert order.tolist() == sorted(range(8), key=lambda i: fold(3, 1, i))
 
@@ -64,9 +66,13 @@ def test_admission_follows_the_definition(slots, filled, new, count):
     latents = jnp.asarray(np.arange(4 * new).reshape(new, 1, 1, 4).astype(np.uint8))
     key = draws.fold_in(draws.start("portable", 11, 6), 1)
     after = jax.jit(replay.admit)(
-        memory, key, latents, jnp.arange(new, dtype=jnp.int32), jnp.asarray(valid),
+        memory,
+        key,
+        latents,
+        jnp.arange(new, dtype=jnp.int32),
+        jnp.asarray(valid),
         jnp.asarray(count, jnp.int32),
-    )  # fmt: skip
+    )
     chosen = sorted(np.flatnonzero(valid), key=lambda i: fold(11, 6, 1, 0, i))[:count]
     used = sorted(range(filled), key=lambda i: fold(11, 6, 1, 1, i))
     targets = [*range(filled, slots), *used][:count]
@@ -91,8 +97,14 @@ def test_jaxs_own_draws_are_those_of_before():
     memory = dataclasses.replace(replay.init(6, (1, 1, 1), 8), filled=jnp.asarray(4, jnp.int32))
     valid = jnp.asarray([True, False, True, True, True, True, True])
     labels = jnp.arange(7, dtype=jnp.int32)
-    after = replay.admit(memory, admit_key, jnp.zeros((7, 1, 1, 1), jnp.uint8), labels, valid,
-                         jnp.asarray(5, jnp.int32))  # fmt: skip
+    after = replay.admit(
+        memory,
+        admit_key,
+        jnp.zeros((7, 1, 1, 1), jnp.uint8),
+        labels,
+        valid,
+        jnp.asarray(5, jnp.int32),
+    )
     new_key, slot_key = jax.random.split(jax.random.split(key)[1])
     lottery = np.where(valid, jax.random.uniform(new_key, (7,)), 2.0)
     raffle = np.where(np.arange(6) >= 4, np.arange(6) - 6.0, jax.random.uniform(slot_key, (6,)))

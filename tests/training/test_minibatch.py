@@ -10,9 +10,15 @@ from qlrjax.training import minibatch
 # N, memory, new and replayed a mini-batch, mini-batches with and without the remainder.
 @pytest.mark.parametrize(
     ("new", "slots", "share", "replayed", "whole", "all_of_them"),
-    [(300, 1500, 21, 107, 14, 15), (300, 3000, 12, 116, 25, 25), (300, 500, 50, 78, 6, 6),
-     (299, 3000, 11, 117, 27, 28), (3000, 1500, 85, 43, 35, 36), (40, 1500, 3, 125, 13, 14)],
-)  # fmt: skip
+    [
+        (300, 1500, 21, 107, 14, 15),
+        (300, 3000, 12, 116, 25, 25),
+        (300, 500, 50, 78, 6, 6),
+        (299, 3000, 11, 117, 27, 28),
+        (3000, 1500, 85, 43, 35, 36),
+        (40, 1500, 3, 125, 13, 14),
+    ],
+)
 def test_sizes(new, slots, share, replayed, whole, all_of_them):
     for drop, count in ((True, whole), (False, all_of_them)):
         rule = minibatch.compose(new, slots, 128, drop_remainder=drop)

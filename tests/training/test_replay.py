@@ -51,9 +51,13 @@ def test_what_is_read_is_within_half_a_step_and_keeps_its_label(bits, integer):
     labels = np.arange(100, 109, dtype=np.int32)
     memory = replay.init(11, SHAPE, bits, latent_max)
     memory = replay.admit(
-        memory, jax.random.key(0), jnp.asarray(latents), jnp.asarray(labels), jnp.ones(9, bool),
+        memory,
+        jax.random.key(0),
+        jnp.asarray(latents),
+        jnp.asarray(labels),
+        jnp.ones(9, bool),
         jnp.asarray(6, jnp.int32),
-    )  # fmt: skip
+    )
     stored = np.asarray(memory.labels)
     assert sorted(stored[:6]) == sorted(set(stored[:6]))
     np.testing.assert_array_equal(stored[6:], -1)
@@ -73,9 +77,13 @@ def test_what_is_read_is_within_half_a_step_and_keeps_its_label(bits, integer):
 def test_no_slots_admit_nothing(bits):
     memory = replay.init(0, SHAPE, bits)
     after = replay.admit(
-        memory, jax.random.key(0), jnp.zeros((4, *SHAPE), jnp.uint8), jnp.zeros(4, jnp.int32),
-        jnp.ones(4, bool), jnp.asarray(4, jnp.int32),
-    )  # fmt: skip
+        memory,
+        jax.random.key(0),
+        jnp.zeros((4, *SHAPE), jnp.uint8),
+        jnp.zeros(4, jnp.int32),
+        jnp.ones(4, bool),
+        jnp.asarray(4, jnp.int32),
+    )
     assert after.slots == after.bytes == int(after.filled) == 0
 
 
@@ -83,9 +91,13 @@ def test_no_slots_admit_nothing(bits):
 def test_more_than_the_valid_latents_is_cut_to_them(count, written):
     valid = jnp.asarray([True, False, True, True, False, True])
     memory = replay.admit(
-        replay.init(8, SHAPE, 8), jax.random.key(5), jnp.zeros((6, *SHAPE), jnp.uint8),
-        jnp.arange(6, dtype=jnp.int32), valid, jnp.asarray(count, jnp.int32),
-    )  # fmt: skip
+        replay.init(8, SHAPE, 8),
+        jax.random.key(5),
+        jnp.zeros((6, *SHAPE), jnp.uint8),
+        jnp.arange(6, dtype=jnp.int32),
+        valid,
+        jnp.asarray(count, jnp.int32),
+    )
     labels = np.asarray(memory.labels)
     assert int(memory.filled) == written == (labels >= 0).sum()
     assert set(labels[labels >= 0]) <= {0, 2, 3, 5}

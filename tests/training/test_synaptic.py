@@ -36,8 +36,11 @@ def test_two_events_along_a_path():
             layers = moved
         importance = jax.tree.map(
             lambda f, w, old, new: np.clip(f + w / ((new - old) ** 2 + DAMPING), 0, CLIP),
-            importance, path, reference, layers,
-        )  # fmt: skip
+            importance,
+            path,
+            reference,
+            layers,
+        )
         for mine, other in zip(jax.tree.leaves(ours.path), jax.tree.leaves(path), strict=True):
             np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
         ours = synaptic.consolidate(ours, as_jax(layers))

@@ -40,8 +40,10 @@ def penalty(synapses: Synapses, layers: Any) -> Float32[Array, ""]:
     """Half the sum of importance * displacement^2."""
     terms = jax.tree.map(
         lambda f, old, new: jnp.sum(f * (new - old) ** 2),
-        synapses.importance, synapses.reference, layers,
-    )  # fmt: skip
+        synapses.importance,
+        synapses.reference,
+        layers,
+    )
     return 0.5 * jnp.asarray(sum(jax.tree.leaves(terms), jnp.zeros((), jnp.float32)))
 
 
@@ -57,6 +59,9 @@ def consolidate(synapses: Synapses, layers: Any) -> Synapses:
     """Turns the event's path into importance and starts a new one."""
     importance = jax.tree.map(
         lambda f, w, old, new: jnp.clip(f + w / ((new - old) ** 2 + _DAMPING), 0.0, _CLIP),
-        synapses.importance, synapses.path, synapses.reference, layers,
-    )  # fmt: skip
+        synapses.importance,
+        synapses.path,
+        synapses.reference,
+        layers,
+    )
     return Synapses(importance, layers, jax.tree.map(jnp.zeros_like, layers))

@@ -52,8 +52,9 @@ def export(
         if layer.bits < 8:
             top = np.array(ends[1] * code_max(layer.bits), np.float32)
             real = graph.add("Clip", real, "", graph.constant(f"{name}.top", top))
-        x = graph.add("QuantizeLinear", real, *_scale(graph, name, ends[1], 0),
-                      output=f"{name}.codes")  # fmt: skip
+        x = graph.add(
+            "QuantizeLinear", real, *_scale(graph, name, ends[1], 0), output=f"{name}.codes"
+        )
     graph.add("Transpose", x, output=onnx_graph.OUTPUT, perm=[0, 2, 3, 1])
     metadata = {"layers": str(len(stage)), "output_scale": repr(float(scales[-1]))}
     return graph.model(in_shape, shapes[-1], metadata, "Frozen stage in QDQ form, approximate.")
