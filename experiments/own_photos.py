@@ -185,11 +185,21 @@ def picture(rows: Sequence[dict[str, Any]]) -> bytes:
     new = sorted((row["new_percent"] for row in rows), reverse=True)
     objects.bar(range(1, len(new) + 1), new, color="#1b6ca8")
     objects.axhline(float(np.mean(new)), color="black", lw=1, ls="--")
+    objects.annotate(
+        f"mean {np.mean(new):.0f} %",
+        (len(new) + 1, float(np.mean(new))),
+        (0, 4),
+        textcoords="offset points",
+        ha="right",
+    )
     objects.set(xlabel="objects taught late, sorted", ylabel="recognised in unseen photos (%)")
     labels = ["before", f"after {unseen}\nnew classes", "all in\nthe stream"]
-    for line in ends(rows, unseen):
-        kept.plot(labels, line, color="0.7", marker="o", ms=3)
-    kept.plot(labels, ends(rows, unseen).mean(axis=0), color="#c8553d", marker="o", lw=2)
+    groups = ends(rows, unseen)
+    for number, line in enumerate(groups):
+        each = f"each of {len(groups)} sessions" if number == 0 else None
+        kept.plot(labels, line, color="0.7", marker="o", ms=3, label=each)
+    kept.plot(labels, groups.mean(axis=0), color="#c8553d", marker="o", lw=2, label="their mean")
+    kept.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     kept.set(ylabel="accuracy on the old classes (%)")
     for axis in (objects, kept):
         axis.spines[["top", "right"]].set_visible(False)

@@ -240,9 +240,15 @@ def text(row: dict[str, Any] | None, name: str) -> str:
     return f"{row[f'{name}_mean']:.2f}" + ("" if std is None else f" ± {std:.2f}")
 
 
+def seeds(mine: dict[int, dict[str, Any]]) -> str:
+    """How many seeds the cells of a group have."""
+    numbers = sorted({row["seeds"] for row in mine.values()})
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
 def picture(rows: list[dict[str, Any]]) -> bytes:
     """Accuracy against bits, and beside it the loss against float32, which seeds do not blur."""
-    figure = Figure(figsize=(10, 4.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(12, 4.8), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     accuracy, loss = figure.subplots(1, 2)
     widths = sorted({row["bits"] for row in rows if row["replays"]})
@@ -250,23 +256,35 @@ def picture(rows: list[dict[str, Any]]) -> bytes:
     groups = [(group, mine) for group, mine in groups if group["replays"]]
     several = len({group["pairs_per_event"] for group, _ in groups}) > 1
     for index, (group, mine) in enumerate(groups):
-        label = f"l = {group['latent_layer']}, {group['replays']} replays"
+        label = f"l = {group['latent_layer']}, {group['replays']} replays, seeds: {seeds(mine)}"
         if several:
             label += f", pairs an event: {group['pairs_per_event']}"
-        shift = 0.06 * (index - (len(groups) - 1) / 2)
+        shift = 0.1 * (index - (len(groups) - 1) / 2)
         for axis, name in ((accuracy, "accuracy_percent"), (loss, "loss_points")):
             shown = {bits: row for bits, row in mine.items() if row[f"{name}_mean"] is not None}
+            if axis is loss:
+                shown.pop(32, None)  # 0 by definition
             axis.errorbar(
                 [widths.index(bits) + shift for bits in shown],
                 [row[f"{name}_mean"] for row in shown.values()],
                 [row[f"{name}_std"] or 0 for row in shown.values()],
-                marker="o", ms=4, lw=1, capsize=2, label=label,
-            )  # fmt: skip
-    for axis in (accuracy, loss):
-        axis.set_xticks(range(len(widths)), ["float32" if b == 32 else str(b) for b in widths])
+                marker="o",
+                ms=4,
+                lw=0.8,
+                elinewidth=0.8,
+                capsize=2,
+                label=label,
+            )
+    loss.axhline(0, color="black", lw=0.6)
+    for axis, ticks in ((accuracy, widths), (loss, [bits for bits in widths if bits != 32])):
+        axis.set_xticks(range(len(ticks)), ["float32" if b == 32 else str(b) for b in ticks])
+        for between in range(len(ticks) - 1):
+            axis.axvline(between + 0.5, color="0.9", lw=0.8, zorder=0)
         axis.set_xlabel("bits of a replay")
         axis.grid(axis="y", alpha=0.3)
-    accuracy.set_ylabel("final accuracy on unseen sessions (%)")
+    accuracy.set_ylabel(
+        "final accuracy on unseen sessions (%),\nmean and standard deviation of the seeds"
+    )
     loss.set_ylabel("lost against float32, same seed (points)")
     lines, labels = loss.get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=8)

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float32, Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 
 from qlrjax import files, metrics
 from qlrjax.integer.quantize import Fidelity
+from qlrjax.names import for_matplotlib
 
+_NAME_AT_MOST = 40
 _COLOURS = ("#1b6ca8", "#c8553d", "#5a8f4e", "#8a6bb1")
 
 
@@ -51,25 +55,74 @@ class Curve:
 
 def picture(curves: Sequence[Curve]) -> bytes:
     """A PNG: accuracy over events for all curves, and what happens to every class in each."""
+    texts = [text for curve in curves for text in (curve.name, *curve.class_names)]
+    families, unknown = _lettering(texts)
+    with matplotlib.rc_context({"font.family": families}):
+        return png(_figure(curves, unknown))
+
+
+def _figure(curves: Sequence[Curve], unknown: set[str]) -> Figure:
     figure = Figure(figsize=(4.6 + 3.9 * len(curves), 4.2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 1 + len(curves), width_ratios=[1.15] + [1.0] * len(curves))
     lines = axes[0]
+    ends = []
     for curve, colour in zip(curves, _COLOURS, strict=False):
         events, accuracy = curve.overall()
-        lines.plot(events, accuracy, color=colour, lw=2, label=curve.name)
+        name = for_matplotlib(curve.name, _NAME_AT_MOST)
+        lines.plot(events, accuracy, color=colour, lw=2, label=name)
+        ends.append((float(accuracy[-1]), int(events[-1]), colour))
+    for height, (accuracy, event, colour) in zip(_apart([e[0] for e in ends]), ends, strict=True):
         lines.annotate(
-            f"{accuracy[-1]:.1f} %", (events[-1], accuracy[-1]), (4, 4),
-            textcoords="offset points", color=colour, ha="right",
-        )  # fmt: skip
+            f"{accuracy:.1f} %",
+            (event, height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            annotation_clip=False,
+        )
     lines.set(xlabel="learning events", ylabel="accuracy on all test images (%)", ylim=(0, 100))
-    lines.legend(loc="upper left", frameon=False)
+    lines.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.2)
     lines.spines[["top", "right"]].set_visible(False)
     lines.grid(axis="y", alpha=0.3)
     for axis, curve in zip(axes[1:], curves, strict=True):
-        image = _class_panel(axis, curve)
+        image = _class_panel(axis, curve, _class_names(curve.class_names, unknown))
     figure.colorbar(image, ax=axes[-1], label="accuracy on the class (%)", shrink=0.85)
-    return png(figure)
+    return figure
+
+
+def _apart(heights: Sequence[float], least: float = 6.0) -> list[float]:
+    """Heights of labels beside an axis from 0 to 100: in order, within it, none on another."""
+    placed = [0.0] * len(heights)
+    below = -np.inf
+    for index in np.argsort(heights, kind="stable"):
+        placed[index] = below = max(float(heights[index]), below + least)
+    above = 100.0 + least
+    for index in np.argsort(placed, kind="stable")[::-1]:
+        placed[index] = above = min(placed[index], above - least)
+    return placed
+
+
+def _lettering(texts: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Families that together have what is written, DejaVu Sans first; and what no font here has."""
+    missing = {ord(letter) for text in texts for letter in text}
+    families = ["DejaVu Sans"]
+    missing -= get_font(findfont("DejaVu Sans")).get_charmap().keys()
+    for font in fontManager.ttflist:
+        if missing and not font.name.startswith("Last Resort"):  # that one draws boxes
+            found = missing & get_font(font.fname).get_charmap().keys()
+            families += [font.name] if found else []
+            missing -= found
+    return families, {chr(letter) for letter in missing}
+
+
+def _class_names(names: Sequence[str], unknown: set[str]) -> list[str]:
+    """Names to draw; a class is called by its number where no font has its letters."""
+    return [
+        f"class {label}" if unknown & set(name) else for_matplotlib(name, _NAME_AT_MOST)
+        for label, name in enumerate(names)
+    ]
 
 
 def png(figure: Figure) -> bytes:
@@ -79,22 +132,28 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _class_panel(axis: Any, curve: Curve) -> Any:
+def _class_panel(axis: Any, curve: Curve, names: Sequence[str]) -> Any:
     order = np.argsort(curve.introduced, kind="stable")
     shown = 100 * curve.matrix[:, order].T
     image = axis.imshow(
-        shown, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=100,
+        shown,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="viridis",
+        vmin=0,
+        vmax=100,
         extent=(0.5, curve.matrix.shape[0] + 0.5, len(order) - 0.5, -0.5),
-    )  # fmt: skip
+    )
     for row, label in enumerate(order):
         start = curve.introduced[label] + 1
         if start <= curve.matrix.shape[0]:
             axis.plot([start - 0.5] * 2, [row - 0.5, row + 0.5], color="white", lw=1.5)
     forgetting = curve.summary().forgetting
-    axis.set_title(f"{curve.name}\nforgetting {forgetting:.1f} points", fontsize=10)
+    name = for_matplotlib(curve.name, _NAME_AT_MOST)
+    axis.set_title(f"{name}\nforgetting {forgetting:.1f} points", fontsize=10)
     axis.set_xlabel("learning events")
     if len(order) <= 20:
-        axis.set_yticks(range(len(order)), [curve.class_names[label] for label in order])
+        axis.set_yticks(range(len(order)), [names[label] for label in order])
         axis.tick_params(axis="y", labelsize=7)
     else:
         axis.set_ylabel("classes, in the order they came")

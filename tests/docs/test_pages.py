@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -60,12 +61,27 @@ def test_tutorial_and_export(tmp_path, monkeypatch):
     assert Path("stage.onnx").stat().st_size > 1_000_000
     assert Path("stage-qdq.onnx").stat().st_size > 1_000_000
     assert Path("stage.npz").exists()
-    assert {"SIZES.md", "main.c", "qlr_frozen.c"} <= {path.name for path in Path("c").iterdir()}
+    for folder in ("firmware", "c"):
+        assert {"SIZES.md", "Makefile", "src"} <= {path.name for path in Path(folder).iterdir()}
+    assert ": class 1, logit" in exported_learner()  # of ball, box, plate, tile
     moved, original = (
         command("qlrjax predict run-elsewhere photos/s3/box/0.png"),
         command("qlrjax predict run photos/s3/box/0.png"),
     )
     assert moved == original
+
+
+def exported_learner():
+    """The page's shell block: builds the exported C and asks it; what it prints."""
+    if shutil.which("cc") is None or shutil.which("make") is None:
+        pytest.skip("needs make and a C compiler")
+    text = (DOCS / "export.md").read_text(encoding="utf-8")
+    script = re.search(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert script
+    lines = script[1].replace("python ", f"{shlex.quote(sys.executable)} ")
+    done = subprocess.run(["sh", "-ec", lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_adding_a_chip(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """What people and programs read of a run."""
 
 import csv
+import dataclasses
 import io
 import json
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from qlrjax import report
@@ -34,6 +37,27 @@ def test_picture_is_a_png_with_a_panel_for_every_curve():
     three = Image.open(io.BytesIO(report.picture([CURVE] * 3)))
     assert one.format == "PNG"
     assert three.width > one.width + 600
+
+
+@given(st.lists(st.floats(0, 100, width=32), min_size=1, max_size=4))
+def test_labels_at_the_ends_of_curves_keep_their_distance_and_stay_in_the_picture(heights):
+    placed = np.array(report._apart(heights))
+    assert placed.min() >= 0
+    assert placed.max() <= 100
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(placed[order]) >= 5.999).all()
+    if len(heights) == 1 and heights[0] <= 100:
+        assert placed[0] == heights[0]
+
+
+def test_names_no_font_can_draw_become_numbers_without_a_warning():
+    """pytest makes matplotlib's warning about missing letters an error."""
+    private = dataclasses.replace(CURVE, class_names=["\U0010fffd", "b$a$", "ä"])
+    families, unknown = report._lettering(private.class_names)
+    assert unknown == {"\U0010fffd"}
+    assert families == ["DejaVu Sans"]
+    assert report._class_names(private.class_names, unknown) == ["class 0", r"b\$a\$", "ä"]
+    assert report.picture([private])[:4] == b"\x89PNG"
 
 
 def test_npz_bytes_depend_on_the_arrays_only(tmp_path):
