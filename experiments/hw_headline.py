@@ -11,7 +11,7 @@ Expected: mean time ratio 61 (published 65), energy ratio of the chips 33 (37), 
 810 h of battery for the last layer alone (535), because the integer kernels are faster than what
 the paper's figure implies: 542 h at 8 MAC/cycle. Nothing is fitted to the published figures.
 Minutes on 2 cores: 1.
-Verified: yes, see the README.
+Verified: yes, see docs/results.md.
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ Command:
 Expected: pointwise passes near 3.5 MAC/cycle on 8 cores and 4 FPUs; depthwise and linear passes
 limited by the DMA below 64 bits a cycle.
 Minutes on 2 cores: 0.5.
-Verified: yes, see the README.
+Verified: yes, see docs/results.md.
 """
 
 import argparse

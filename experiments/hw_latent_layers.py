@@ -10,7 +10,7 @@ Command:
 
 Expected: time ratio 50 to 100; l = 24 to 27 fit 64 MB with 1500 8-bit replays.
 Minutes on 2 cores: 0.2.
-Verified: yes, see the README.
+Verified: yes, see docs/results.md.
 """
 
 from typing import Any

@@ -10,7 +10,7 @@ Command:
 Expected: last layer only, 60 events an hour: above 535 h on VEGA; a curve ends where events take
 longer than the time between them.
 Minutes on 2 cores: 0.2.
-Verified: yes, see the README.
+Verified: yes, see docs/results.md.
 """
 
 import argparse

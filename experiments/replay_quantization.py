@@ -8,12 +8,12 @@ Command (real object photos in scenes50's layout, sessions 3 and 7 unseen, 5 pai
     python experiments/replay_quantization.py --data FOLDER --test-sessions 3 7 \
         --latent-layers 27 --replays 0 500 1500 --bits 32 8 7 6 --seeds 3 --out runs/bits
 
-Expected: 8 bits within 0.5 points of float32, 7 bits within 5. The README has the measured table.
+Expected: 8 bits within 0.5 points of float32, 7 bits within 5; docs/results.md has the table.
 Minutes on 2 cores, a cell (one setting, one seed) of scenes50 with 500 replays: l = 27 0.1, l = 25
 1.8, l = 23 2.6, l = 19 8; three times that with 1500 replays, five times with one pair an event. An
 interrupted run goes on where it stopped: every cell is a line of cells.csv, and the cells behind
-the README's table are results/scenes50_cells.csv.
-Verified: see the README for which cells.
+the table there are results/scenes50_cells.csv.
+Verified: docs/results.md says which cells.
 
 "float32" is a float frozen stage with float replays; all other widths have the int8 stage.
 """

@@ -27,9 +27,9 @@ PRESETS: dict[str, Settings] = {
 """What each is:
 
 default: latent replay at the linear layer, learning rates for short streams of few images.
-ar1star-free: ar1-pytorch's way to learn but for README's Limits (its layer 19 is 20 here). What it
-    learns from stays a setting: that code has bits = 32, frozen = "float32" and
-    stream.reduced_test. "Free" of Synaptic Intelligence, which it leaves off.
+ar1star-free: ar1-pytorch's way to learn but for the Limits in docs/results.md (its layer 19 is 20
+    here). What it learns from stays a setting: that code has bits = 32, frozen =
+    "float32" and stream.reduced_test. "Free" of Synaptic Intelligence, which it leaves off.
 ar1star: the same with Synaptic Intelligence, at the ewc_lambda of ar1-pytorch's params.cfg.
 cwrstar: no replay, a consolidated head over frozen layers.
 fine-tuning: no replay, one head.
