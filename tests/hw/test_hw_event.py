@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pulpsim.cost import platform
 from pulpsim.cost.energy import lifetime_hours
-from pulpsim.event import event, memory, schedule, tables
+from pulpsim.event import event, memory, tables
 from pulpsim.event.memory import plan
 from pulpsim.event.setting import EventSetting
 from pulpsim.event.sweep import Variant, sweep
@@ -19,7 +19,7 @@ VEGA = platform.load("vega")
 
 
 def setting(latent_layer, **changes):
-    changes = {"statistics": "running", **changes}
+    changes = {"statistics": "running", "schedule": "layer-by-sample", **changes}
     return EventSetting(NETWORK, latent_layer, **changes)
 
 
@@ -115,8 +115,9 @@ def test_stride_two_gradients_count_the_taps_of_the_forward_pass():
 # Means over latent layers 20 to 27, as this model gave them at commit 17a2fff (the figures of
 # `python experiments/hw_headline.py`, one sample at a time, on NumPy). They are its own figures,
 # not the paper's 65x and 37x, which nothing is fitted to: a change of any rule of tiles, stalls,
-# transfers or energy shows here, whatever it is for.
-MODEL = {"time_ratio": 61.0841971, "chip_energy_ratio": 33.2022168, "last_layer_s": 2.10828820}
+# transfers or energy shows here, whatever it is for. Moved since by +0.008 % (time): of many
+# candidates the search tries only tiles near the limit of L1 (`search.Costs`).
+MODEL = {"time_ratio": 61.0892359, "chip_energy_ratio": 33.2049556, "last_layer_s": 2.10828820}
 
 
 def test_the_models_own_headline_stands(events):
@@ -213,26 +214,17 @@ def test_battery_hours():
         lifetime_hours(36.0, 2.0, 0, chip)
 
 
-@pytest.mark.slow
-def test_a_vmapped_sweep_equals_single_events(monkeypatch):
-    # One pass of each family; a whole event only compiles more of the same.
-    whole = schedule.event
-
-    def some(case, table):
-        rows = [row for row in whole(case, table) if row.layer in (26, 27) and row.name != "pool"]
-        wanted = ("forward", "weight gradient")
-        return [row for row in rows if row.step in wanted] + whole(case, table)[-1:]
-
-    monkeypatch.setattr(schedule, "event", some)
-    chips = ((1, 64, 8, "private"), (4, 128, 4, "static"), (8, 512, 32, "private"))
+def test_a_sweep_equals_single_events_and_says_what_does_not_fit():
+    chips = ((1, 64, 8, "private"), (4, 128, 4, "static"), (8, 14, 8, "static"))
     variants = [Variant(cores, kib * 1024, bus, fpu) for cores, kib, bus, fpu in chips]
-    case = setting(26)
-    found = sweep([case], VEGA, variants)
-    for j, variant in enumerate(variants):
+    case = EventSetting(mobilenet_v1(0.25, 64), 26)
+    found = sweep([case], VEGA, variants, processes=1)
+    for j, variant in enumerate(variants[:2]):
         direct = event.event_cost(case, variant.apply(VEGA))
-        assert found.seconds[0, j] == pytest.approx(direct.seconds, rel=1e-5)
-        assert found.joules[0, j] == pytest.approx(direct.joules, rel=1e-4)
-        assert found.macs_per_cycle[0, j] == pytest.approx(direct.macs_per_cycle, rel=1e-5)
+        assert found.seconds[0, j] == direct.seconds
+        assert found.joules[0, j] == direct.joules
+        assert found.macs_per_cycle[0, j] == direct.macs_per_cycle
+    assert found.seconds[0, 2] == np.inf
 
 
 def test_a_sweep_needs_a_cluster():

@@ -27,6 +27,7 @@ STRICT = {"ratio": 1.5, "slack": 0.0}
 
 
 def setting(latent_layer=24, **changes):
+    changes = {"schedule": "layer-by-sample", **changes}
     return EventSetting(SMALL, latent_layer, statistics="running", **changes)
 
 
@@ -201,18 +202,44 @@ def test_the_search_is_stable_under_the_order_of_candidates():
 
 
 # Pinned after the model was checked; a change of any of these is a change of published figures.
+# Layer by sample moved by +0.06 % (l = 27), -0.02 % (l = 23) and in joules by +2 % there: of many
+# candidates the search tries only tiles near the limit of L1, and picks another within its slack.
+# The blocked rows are the schedule that is costed unless another is named.
+ONE = {"schedule": "layer-by-sample", "statistics": "running"}
 GOLDEN = (
-    ("vega", (1.0, 128), 27, {"statistics": "running"}, 13.609122, 0.87972938, 5_734_736),
-    ("vega", (0.25, 128), 23, {"bits": 7, "replays": 500}, 20.853014, 4.5864826, 36_480_240),
-    ("stm32l4", (1.0, 128), 24, {"statistics": "running"}, 31156.722, 1217.6676, 36_498_368),
+    ("vega", (1.0, 128), 27, ONE, 13.616626, 0.88020842, 5_734_736),
+    (
+        "vega",
+        (0.25, 128),
+        23,
+        {**ONE, "statistics": "minibatch", "bits": 7, "replays": 500},
+        20.847893,
+        4.6752288,
+        36_480_240,
+    ),
+    ("stm32l4", (1.0, 128), 24, ONE, 31156.722, 1217.6676, 36_498_368),
+    ("vega", (1.0, 128), 24, {}, 409.49879, 38.538003, 63_802_304),
+    (
+        "vega",
+        (0.25, 128),
+        23,
+        {"bits": 7, "replays": 500, "statistics": "running"},
+        14.425071,
+        1.9115129,
+        16_411_376,
+    ),
+    ("stm32l4", (1.0, 128), 24, {}, 32966.267, 1180.1206, 63_802_304),
 )
 
 
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case[0]}-{case[2]}")
+@pytest.mark.parametrize(
+    "case", GOLDEN, ids=lambda case: f"{case[0]}-{case[2]}-{case[3].get('schedule', 'blocked')}"
+)
 def test_golden_events(case):
     name, size, layer, changes, expected_s, expected_j, expected_bytes = case
     network = mobilenet_v1(*size)
-    result = event.event_cost(EventSetting(network, layer, **changes), platform.load(name))
+    case = EventSetting(network, layer, **changes)
+    result = event.event_cost(case, platform.load(name))
     assert result.seconds == pytest.approx(expected_s, rel=1e-6)
     assert result.joules == pytest.approx(expected_j, rel=1e-6)
     assert result.memory.learning_bytes == expected_bytes

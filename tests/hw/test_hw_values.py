@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pulpsim.cost import platform
 from pulpsim.cost.machine import machine
+from pulpsim.cost.search import Costs
 from pulpsim.event import layers
-from pulpsim.event.event import Costs
 from pulpsim.event.layers import Places
 from support import hw_tiled
 

@@ -42,10 +42,19 @@ class Dma:
 
 @dataclasses.dataclass(frozen=True)
 class L2:
-    """On-chip memory behind the DMA."""
+    """On-chip memory behind the DMA.
+
+    Attributes:
+        l2_bytes: All of it that tensors may take.
+        reserved_bytes: Of these, for code and tables.
+        staging_bytes: Of these, two buffers through which tensors outside pass, where a schedule
+            does not place its own blocks (layer-by-sample).
+        joules_per_byte: Of a transfer between L2 and L1.
+    """
 
     l2_bytes: int
     reserved_bytes: int
+    staging_bytes: int
     joules_per_byte: float
 
 

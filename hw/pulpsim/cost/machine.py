@@ -1,7 +1,6 @@
 """What the tiler knows of a chip: time of a kernel, of a transfer, and what fits where.
 
-A `Machine` is a `Platform` seen in cycles. Its numbers may be traced JAX values, so that one cost
-function serves a single chip (NumPy, exact) and a sweep over thousands of settings (`jax.vmap`).
+A `Machine` is a `Platform` seen in cycles; candidates are costed as arrays, all at once.
 """
 
 import dataclasses
@@ -98,5 +97,10 @@ def machine(platform: Platform, *, l2_bytes: float | None = None) -> Machine:
 
 
 def l2_free_bytes(platform: Platform) -> int:
-    """Bytes of L2 for tensors; 0 for a chip without one."""
+    """Bytes of L2 for tensors beside staging buffers; 0 for a chip without L2."""
+    return 0 if platform.l2 is None else l2_bytes(platform) - platform.l2.staging_bytes
+
+
+def l2_bytes(platform: Platform) -> int:
+    """Bytes of L2 for tensors and blocks; 0 for a chip without L2."""
     return 0 if platform.l2 is None else platform.l2.l2_bytes - platform.l2.reserved_bytes

@@ -24,6 +24,8 @@ class Operand:
         write: Written, not read.
         per_channel_bytes: Instead of rows, so many bytes a channel (weights, statistics).
         padded: Rows are strided in L2, because they lie inside padded planes.
+        apart: Whole planes are strided in L2, because a channel's samples lie side by side.
+        scratch: In L1 only; nothing is moved.
     """
 
     row_elements: Numbers = 0
@@ -34,6 +36,8 @@ class Operand:
     write: bool = False
     per_channel_bytes: Numbers = 0.0
     padded: bool = False
+    apart: bool = False
+    scratch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Call:
     Attributes:
         kernel: Name.
         dims: "window" gives (hin, win), "rows" (h, w), "pixels" (h * w,), "elements" nothing,
-            "vector" (w,), "lines" splits output rows over the cores and gives (channels, w).
+            "vector" (w,), "lines" splits output rows over the cores and gives (channels, w),
+            "each" takes every row for an item of its own and gives (w,).
         width: Padded input width, or output width, as the kernel wants it.
         scale: hin = scale * h + halo.
         halo: See `scale`.
@@ -78,6 +83,12 @@ class Planes:
     macs: Numbers = 0
     split_rows: bool = True
 
+    @property
+    def words(self) -> str:
+        """The pass in words, for messages."""
+        kernels = " and ".join(call.kernel for call in self.calls)
+        return f"{kernels} on {self.channels} channels of {self.rows} rows"
+
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
         """Tiles (channels, rows) to try."""
         rows = sizes(self.rows, 1, ratio) if self.split_rows else np.array([float(self.rows)])
@@ -86,37 +97,43 @@ class Planes:
             np.array([float(self.channels)]) if channels else sizes(self.channels, 1, ratio), rows
         )
 
+    def least_bytes(self, ct: Numbers, ht: Numbers) -> Numbers:
+        """L1 that a tile needs with one buffer an operand."""
+        return sum((_bytes(op, ct, ht) for op in self.operands), 0.0 * ct)
+
     def cost(self, machine: Machine, ct: Numbers, ht: Numbers) -> Cost:
         """Cost of a tile; arguments are numbers or arrays of one shape."""
         xp = machine.xp
+        moving = [op for op in self.operands if not op.scratch]
         steps, moved = [], 0.0
         for c, times_c in split(self.channels, ct, xp):
             for h, times_h in split(self.rows, ht, xp):
                 count = times_c * times_h * self.repeats
-                transfers = sum((self._transfer(machine, op, c, h) for op in self.operands), 0.0)
-                busy = machine.programming(float(len(self.operands))) + transfers
+                transfers = sum((self._transfer(machine, op, c, h) for op in moving), 0.0)
+                busy = machine.programming(float(len(moving))) + transfers
                 compute = sum((_call(machine, call, c, h) for call in self.calls), 0.0)
                 steps.append(Rounds(count, compute, busy))
-                moved = moved + count * sum(_bytes(op, c, h) for op in self.operands)
-        reads = [op for op in self.operands if not op.write]
-        writes = [op for op in self.operands if op.write]
+                moved = moved + count * sum(_bytes(op, c, h) for op in moving)
+        reads = [op for op in moving if not op.write]
+        writes = [op for op in moving if op.write]
         first = machine.programming(float(len(reads))) + sum(
             (self._transfer(machine, op, ct, ht) for op in reads), 0.0
         )
         last = sum((self._transfer(machine, op, ct, ht) for op in writes), 0.0)
         cycles, compute, busy = pipeline(steps, first, last, xp)
         whole: list[tuple[Place, Numbers]] = [
-            (op.place, self.repeats * _bytes(op, self.channels, self.rows)) for op in self.operands
+            (op.place, self.repeats * _bytes(op, self.channels, self.rows)) for op in moving
         ]
         out, external, stored = outside(machine, whole)
         single = (ct >= self.channels) & (ht >= self.rows) & (self.repeats == 1)
-        need = sum((_bytes(op, ct, ht) for op in self.operands), 0.0)
+        need = sum((_bytes(op, ct, ht) for op in moving), 0.0) * xp.where(single, 1.0, 2.0)
+        need = need + sum((_bytes(op, ct, ht) for op in self.operands if op.scratch), 0.0)
         return Cost(
             xp.maximum(cycles, out),
             compute,
             busy,
             cycles * 0.0 + out,
-            need * xp.where(single, 1.0, 2.0),
+            need,
             moved if machine.dma is not None else moved * 0.0,
             cycles * 0.0 + external,
             cycles * 0.0 + stored,
@@ -131,7 +148,7 @@ class Planes:
         if op.padded:
             return machine.transfer(c * rows, row + 0.0 * rows, c < 0, op.write)
         # Whole planes are one block; cut planes are one row of the transfer per channel.
-        return machine.transfer(c, rows * row, h >= self.rows, op.write)
+        return machine.transfer(c, rows * row, (h >= self.rows) & (not op.apart), op.write)
 
 
 def _bytes(op: Operand, c: Numbers, h: Numbers) -> Numbers:
@@ -147,6 +164,8 @@ def _call(machine: Machine, call: Call, c: Numbers, h: Numbers) -> Numbers:
             return machine.kernel(call.kernel, c, (rows, call.width))
         case "pixels":
             return machine.kernel(call.kernel, c, (-(-rows * call.width // 4) * 4,))
+        case "each":
+            return machine.kernel(call.kernel, c * rows, (-(-call.width // 4) * 4,))
         case "vector":
             return machine.kernel(call.kernel, c, (call.width,))
         case "lines":
@@ -176,11 +195,20 @@ class Flat:
         """A pass over elements has no MACs."""
         return 0
 
+    @property
+    def words(self) -> str:
+        """The pass in words, for messages."""
+        return f"{' and '.join(self.kernels) or 'a copy'} of {self.elements} elements"
+
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
         """Tiles (elements,) to try: four sizes an octave, and everything at once."""
         octaves = 8.0 * 2.0 ** np.arange(0, 15)
         found = np.unique(np.outer(octaves, [1.0, 1.25, 1.5, 1.75]) // 8 * 8)
         return (np.append(found[found < self.elements], float(self.elements)),)
+
+    def least_bytes(self, tile: Numbers) -> Numbers:
+        """L1 that a tile needs with one buffer an operand."""
+        return tile * sum(size for _, size in self.read_bytes + self.write_bytes)
 
     def cost(self, machine: Machine, tile: Numbers) -> Cost:
         """Cost of a tile size, a number or an array."""
@@ -247,12 +275,21 @@ class Linear:
         return self.n * self.k * self.samples
 
     @property
+    def words(self) -> str:
+        """The pass in words, for messages."""
+        return f"{self.kernel} on {self.n} x {self.k}"
+
+    @property
     def _tiled(self) -> Numbers:
         return self.k if self.kernel == "l2_igrad" else self.n
 
     def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
         """Tiles (rows,) or (columns,) to try."""
         return (sizes(self._tiled, 4 if self.kernel == "l2_igrad" else 1, ratio),)
+
+    def least_bytes(self, tile: Numbers) -> Numbers:
+        """L1 that a tile needs with one buffer an operand."""
+        return 4.0 * tile * (self.n if self.kernel == "l2_igrad" else self.k)
 
     def cost(self, machine: Machine, tile: Numbers) -> Cost:
         """Cost of a tile size, a number or an array."""

@@ -21,6 +21,7 @@ MAY_BE_ZERO = frozenset(
         "fpu_latency_cycles",
         "l1_reserved_bytes",
         "reserved_bytes",
+        "staging_bytes",
         "barrier_cycles",
         "queued_cycles",
         "offload_cycles",
@@ -256,5 +257,8 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
             value = getattr(platform.dma, key)
             if value & (value - 1):
                 raise PlatformError(f"{where}: dma.{key} = {value} is not a power of two")
-    if platform.l2 is not None and platform.l2.reserved_bytes >= platform.l2.l2_bytes:
-        raise PlatformError(f"{where}: l2.reserved_bytes leaves nothing of l2.l2_bytes")
+    l2 = platform.l2
+    if l2 is not None and l2.reserved_bytes + l2.staging_bytes >= l2.l2_bytes:
+        raise PlatformError(
+            f"{where}: l2.reserved_bytes and l2.staging_bytes leave nothing of l2.l2_bytes"
+        )

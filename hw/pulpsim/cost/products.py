@@ -61,6 +61,11 @@ class Product:
         """Multiply-accumulates of the pass."""
         return self.n * self.k * self.m
 
+    @property
+    def words(self) -> str:
+        """The pass in words, for messages."""
+        return f"{self.kernel} on {self.n} x {self.k} x {self.m}"
+
     def staged_bytes(self, l2_bytes: float) -> float:
         """The least L2 that serves this pass as well as `l2_bytes` do."""
         outside_operands = (
@@ -80,6 +85,12 @@ class Product:
             sizes(self.m, 1 if integer else 4, ratio),
             np.array([0.0, 1.0]),
         )
+
+    def least_bytes(self, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers) -> Numbers:
+        """L1 that a tile needs with one buffer an operand."""
+        del order
+        in_l1 = 4.0 if self.columns else self.b_bytes
+        return nt * kt * self.a_bytes + kt * mt * in_l1 + nt * mt * self.c_bytes
 
     def cost(self, machine: Machine, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers) -> Cost:
         """Cost of a tile; arguments are numbers or arrays of one shape."""

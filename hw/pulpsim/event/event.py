@@ -5,25 +5,27 @@ run one after another, so an event is the sum of its layers.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pulpsim.cost import energy
+from pulpsim.cost import blocks, energy
+from pulpsim.cost.blocked_planes import BlockedPlanes
+from pulpsim.cost.blocked_product import BlockedProduct
+from pulpsim.cost.blocks import Blocked
 from pulpsim.cost.energy import Energy
-from pulpsim.cost.machine import Machine, l2_free_bytes, machine
-from pulpsim.cost.planes import Flat, Planes
+from pulpsim.cost.machine import l2_free_bytes, machine
 from pulpsim.cost.platform import Platform, load
 from pulpsim.cost.products import Product
-from pulpsim.cost.tiling import ZERO, Cost, choose
-from pulpsim.event import memory, schedule
-from pulpsim.event.layers import Pass
+from pulpsim.cost.search import RATIO, SLACK, Costs
+from pulpsim.cost.tiling import ZERO, Cost
+from pulpsim.event import blocked, memory, schedule
+from pulpsim.event.blocked import Blockwise
+from pulpsim.event.layers import AnyPass, Pass
 from pulpsim.event.memory import MemoryPlan
 from pulpsim.event.schedule import Scheduled
 from pulpsim.event.setting import EventSetting
 
-RATIO = 1.2
-SLACK = 0.01
 ADAPTIVE_STEPS = frozenset(
     {
         "forward",
@@ -32,6 +34,7 @@ ADAPTIVE_STEPS = frozenset(
         "norm gradient",
         "weight gradient",
         "input gradient",
+        "both gradients",
         "pool",
         "loss",
         "update",
@@ -42,12 +45,13 @@ ADAPTIVE_STEPS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class PassCost:
-    """A scheduled pass with its tile and the cost of all its runs."""
+    """A scheduled pass with its tile, the cost of all its runs, and its blocks if it has any."""
 
     scheduled: Scheduled
     tile: tuple[int, ...]
     cost: Cost
     energy: Energy
+    blocked: Blocked | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,30 +126,6 @@ class EventCost:
         return energy.lifetime_hours(self.seconds, self.joules, events_per_hour, self.platform)
 
 
-class Costs:
-    """Tile searches on one machine, each distinct pass searched once."""
-
-    def __init__(self, chip: Machine, ratio: float = RATIO, slack: float = SLACK) -> None:
-        """See `tiling.sizes` and `tiling.choose`."""
-        self.machine = chip
-        self.ratio = ratio
-        self.slack = slack
-        self._found: dict[Pass, tuple[tuple[int, ...], Cost]] = {}
-
-    def __call__(self, work: Pass) -> tuple[tuple[int, ...], Cost]:
-        """The cheapest tile of a pass and its cost.
-
-        Raises:
-            DoesNotFit: No tile fits into L1.
-        """
-        if work not in self._found:
-            tiles = work.candidates(self.ratio)
-            cost = work.cost(self.machine, *tiles)
-            best = choose(cost, self.machine, _describe(work), self.slack)
-            self._found[work] = tuple(int(axis[best]) for axis in tiles), cost.at(best)
-        return self._found[work]
-
-
 def event_cost(
     setting: EventSetting, platform: Platform, *, ratio: float = RATIO, slack: float = SLACK
 ) -> EventCost:
@@ -172,15 +152,49 @@ def event_costs(
     Raises:
         DoesNotFit: A layer has no tile that fits into L1.
     """
-    searches: dict[float, Costs] = {}
+    search = _Search(platform, ratio, slack)
+    return [_cost(setting, search) for setting in settings]
 
-    def search(work: Pass, l2_bytes: float) -> tuple[tuple[int, ...], Cost]:
-        staged = staged_bytes(work, l2_bytes)
-        if staged not in searches:
-            searches[staged] = Costs(machine(platform, l2_bytes=staged), ratio, slack)
-        return searches[staged](work)
 
-    return [_cost(setting, platform, search) for setting in settings]
+class _Search:
+    """Tiles and blocks of one chip, each distinct pass searched once."""
+
+    def __init__(self, platform: Platform, ratio: float, slack: float) -> None:
+        self.platform = platform
+        self.settings = ratio, slack
+        self.block_bytes = blocks.block_bytes(platform)
+        self._costs: dict[float, Costs] = {}
+        self._blocked: dict[BlockedProduct | BlockedPlanes, Blocked] = {}
+
+    def costs(self, l2_bytes: float) -> Costs:
+        if l2_bytes not in self._costs:
+            chip = machine(self.platform, l2_bytes=l2_bytes)
+            self._costs[l2_bytes] = Costs(chip, *self.settings)
+        return self._costs[l2_bytes]
+
+    def tile(self, work: Pass, l2_bytes: float) -> tuple[tuple[int, ...], Cost]:
+        return self.costs(staged_bytes(work, l2_bytes))(work)
+
+    def blocked(self, work: BlockedProduct | BlockedPlanes) -> Blocked:
+        if work not in self._blocked:
+            self._blocked[work] = work.search(self.costs(0.0), self.block_bytes)
+        return self._blocked[work]
+
+    def cheapest(self, ways: list[list[Blockwise]]) -> list[Blockwise]:
+        """Of several ways to do the same, the one with the fewest joules."""
+
+        def joules(way: list[Blockwise]) -> float:
+            found = [self.cost(row.work).cost for row in way]
+            return sum(float(energy.joules(cost, self.platform)) for cost in found)
+
+        return min(ways, key=joules)
+
+    def cost(self, work: AnyPass, l2_bytes: float = 0.0) -> Blocked:
+        """Of one run of any pass; one without blocks holds nothing."""
+        if isinstance(work, BlockedProduct | BlockedPlanes):
+            return self.blocked(work)
+        tile, cost = self.tile(work, l2_bytes)
+        return Blocked("", (), tile, (), cost)
 
 
 def staged_bytes(work: Pass, l2_bytes: float) -> float:
@@ -188,20 +202,30 @@ def staged_bytes(work: Pass, l2_bytes: float) -> float:
     return work.staged_bytes(l2_bytes) if isinstance(work, Product) else 0.0
 
 
-def _cost(
-    setting: EventSetting,
-    platform: Platform,
-    search: Callable[[Pass, float], tuple[tuple[int, ...], Cost]],
-) -> EventCost:
-    plan = memory.plan(setting, platform)
-    free = float(l2_free_bytes(platform))
-    found = []
-    for row in schedule.event(setting, plan):
-        before = row.step in ("frozen", "latent write")
-        tile, cost = search(row.work, free if before else float(plan.l2_left_bytes))
-        whole = cost.times(row.count)
-        found.append(PassCost(row, tile, whole, energy.of(whole, platform)))
+def _cost(setting: EventSetting, search: _Search) -> EventCost:
+    platform = search.platform
+    if setting.schedule == "blocked":
+        # The frozen stage first, so that a network that is too large is refused by its first layer.
+        plan = memory.blocked_plan(setting, platform, [])
+        found = _passes(schedule.frozen(setting, plan), search, l2_free_bytes(platform))
+        steps = blocked.minibatch(setting, search.cheapest)
+        plan = memory.blocked_plan(setting, platform, steps)
+        found += _passes(schedule.blocked(setting, steps), search, 0)
+    else:
+        plan = memory.plan(setting, platform)
+        found = _passes(schedule.frozen(setting, plan), search, l2_free_bytes(platform))
+        found += _passes(schedule.training(setting, plan), search, plan.l2_left_bytes)
     return EventCost(setting, platform, tuple(found), plan)
+
+
+def _passes(rows: list[Scheduled], search: _Search, l2_bytes: int) -> list[PassCost]:
+    found = []
+    for row in rows:
+        once = search.cost(row.work, float(l2_bytes))
+        whole = once.cost.times(row.count)
+        shown = once if once.buffers else None
+        found.append(PassCost(row, once.tile, whole, energy.of(whole, search.platform), shown))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,17 +271,3 @@ def event_cost_summary(setting: EventSetting, platform: str | Path = "vega") -> 
         result.memory.fits,
         tuple(path for path in behind if chip.is_unproven(path)),
     )
-
-
-def _describe(work: Pass) -> str:
-    """A pass in words, for messages."""
-    match work:
-        case Product():
-            return f"{work.kernel} on {work.n} x {work.k} x {work.m}"
-        case Planes():
-            kernels = " and ".join(call.kernel for call in work.calls)
-            return f"{kernels} on {work.channels} channels of {work.rows} rows"
-        case Flat():
-            return f"{' and '.join(work.kernels) or 'a copy'} of {work.elements} elements"
-        case _:
-            return f"{work.kernel} on {work.n} x {work.k}"

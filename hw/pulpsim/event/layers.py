@@ -11,6 +11,8 @@ designs without RTL measurements.
 import dataclasses
 from typing import Literal
 
+from pulpsim.cost.blocked_planes import BlockedPlanes
+from pulpsim.cost.blocked_product import BlockedProduct
 from pulpsim.cost.planes import Call, Flat, Linear, Operand, Planes
 from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place
@@ -18,6 +20,7 @@ from pulpsim.event.setting import Statistics
 from qlrjax.network import Layer
 
 Pass = Product | Planes | Flat | Linear
+AnyPass = Pass | BlockedProduct | BlockedPlanes
 StepName = Literal[
     "frozen",
     "forward",
@@ -26,6 +29,7 @@ StepName = Literal[
     "norm gradient",
     "weight gradient",
     "input gradient",
+    "both gradients",
     "pool",
     "loss",
     "update",
@@ -121,9 +125,9 @@ def forward(
     if layer.kind == "linear":
         return Linear("l1_fwd", layer.out_channels, layer.in_channels, group, places.weights)
     if layer.kind == "depthwise":
-        calls = (_window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running, places))
+        calls = (window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running, places))
         target = Operand(width, 5.0 if running else 4.0, place=acts, write=True)
-        operands = (_padded_input(layer, acts), _taps(places.weights), target)
+        operands = (padded_input(layer, acts), taps(places.weights), target)
         return Planes(layer.out_channels, height, calls, operands, group, layer.macs * group)
     return Product(
         "p1_2x4",
@@ -182,12 +186,12 @@ def weight_gradient(layer: Layer, group: int, accumulate: bool, places: Places) 
     if layer.kind == "linear":
         return Linear("l3a_wgrad", layer.out_channels, layer.in_channels, group, places.gradients)
     if layer.kind == "depthwise":
-        call = _window(layer, {1: "d2a_wgrad", 2: "d2sa_wgrad"})
+        call = window(layer, {1: "d2a_wgrad", 2: "d2sa_wgrad"})
         operands = (
-            _padded_input(layer, places.activations),
+            padded_input(layer, places.activations),
             Operand(width, place=places.maps, padded=True),
-            _taps(places.gradients),
-            dataclasses.replace(_taps(places.gradients), write=True),
+            taps(places.gradients),
+            dataclasses.replace(taps(places.gradients), write=True),
         )
         return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
     return Product(
@@ -236,7 +240,7 @@ def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
         call = Call("d3s_igrad", "rows", width)
         source = Operand(width + 1, scale=1, halo=1, place=maps)
         target = Operand(2 * width, scale=2, place=maps, write=True)
-    operands = (source, _taps(places.weights), target)
+    operands = (source, taps(places.weights), target)
     return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
 
 
@@ -288,18 +292,21 @@ def _after(width: int, running: bool, places: Places) -> tuple[Call, ...]:
     return (Call("e5_stat", "pixels", width),)
 
 
-def _window(layer: Layer, kernels: dict[int, str]) -> Call:
+def window(layer: Layer, kernels: dict[int, str]) -> Call:
+    """A depthwise kernel, by stride, over padded planes."""
     # Stride 2 is measured on planes of 2 * out + 1 rows and columns.
     width = (layer.out_hw[1] - 1) * layer.stride + 3
     return Call(kernels[layer.stride], "window", width, layer.stride, 3 - layer.stride)
 
 
-def _padded_input(layer: Layer, place: Place) -> Operand:
+def padded_input(layer: Layer, place: Place) -> Operand:
+    """The padded planes that a depthwise layer reads."""
     width = (layer.out_hw[1] - 1) * layer.stride + 3
     return Operand(width, scale=layer.stride, halo=3 - layer.stride, place=place)
 
 
-def _taps(place: Place) -> Operand:
+def taps(place: Place) -> Operand:
+    """The nine taps of every channel, or their gradient."""
     return Operand(place=place, per_channel_bytes=36.0)
 
 

@@ -1,16 +1,21 @@
 """What lives where: a table of bytes per memory, and whether it fits.
 
 Frozen weights are integers in the non-volatile memory; replays and the event's latents are packed
-codes in the off-chip RAM. What training touches goes to L2 in a fixed order of preference (gradient
+codes in the off-chip RAM. Under the blocked schedule all tensors of training lie off chip and pass
+through in blocks. Layer by sample, what training touches goes to L2 in a fixed order of preference (gradient
 maps, activations, weights, gradients, momentum) as long as it fits, and to the off-chip RAM after
 that. A chip without L2 keeps all of it off chip, beside the tiles in its SRAM.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from pulpsim.cost.machine import l2_free_bytes
 from pulpsim.cost.platform import Platform
 from pulpsim.cost.tiling import Place
+from pulpsim.event import lifetimes
+from pulpsim.event.blocked import VECTOR_WORDS, Blockwise
+from pulpsim.event.lifetimes import Lifetime
 from pulpsim.event.setting import EventSetting
 
 
@@ -33,12 +38,14 @@ class MemoryPlan:
         l2_left_bytes: Of L2, for staging outside operands.
         external_bytes: Capacity of the off-chip RAM.
         storage_bytes: Capacity of the non-volatile memory.
+        lifetimes: Of the blocked schedule's maps, pass by pass.
     """
 
     tensors: tuple[Tensor, ...]
     l2_left_bytes: int
     external_bytes: int
     storage_bytes: int
+    lifetimes: tuple[Lifetime, ...] = ()
 
     def place(self, name: str) -> Place:
         """Where a tensor lives."""
@@ -89,9 +96,8 @@ def trained_parameters(setting: EventSetting) -> int:
 
 
 def plan(setting: EventSetting, platform: Platform) -> MemoryPlan:
-    """Places every tensor of an event."""
+    """Places every tensor of an event of the layer-by-sample schedule."""
     layers = setting.network.adaptive(setting.latent_layer)
-    frozen = setting.network.frozen(setting.latent_layer)
     free = l2_free_bytes(platform)
     maps = 2 * 4 * max((max(row.in_elements, row.out_elements) for row in layers), default=0)
     if setting.latent_layer == setting.network.last:
@@ -105,21 +111,60 @@ def plan(setting: EventSetting, platform: Platform) -> MemoryPlan:
         ("momentum", parameters),
     ]
     tensors = []
-    # The frozen maps come first in time and leave L2 before training starts.
-    frozen_maps = setting.images_per_pass * max(
-        (row.in_elements + row.out_elements for row in frozen), default=0
-    )
     for name, size in wanted:
         inside = size <= free
         tensors.append(Tensor(name, "l2" if inside else "external", size))
         free -= size if inside else 0
+    return _whole(setting, platform, tensors, free)
+
+
+def blocked_plan(
+    setting: EventSetting, platform: Platform, steps: Sequence[Blockwise]
+) -> MemoryPlan:
+    """Places every tensor of an event of the blocked schedule: all off chip but the blocks.
+
+    Maps share memory: each has a range of passes in which it lives, and takes the lowest address
+    that no other takes in that time.
+    """
+    layers = setting.network.adaptive(setting.latent_layer)
+    vectors = 4 * VECTOR_WORDS // 2 * sum(row.out_channels for row in layers[:-1])
+    weights = 4 * sum(row.weights for row in layers)
+    lives = lifetimes.of(setting, steps)
+    tensors = [
+        Tensor("maps, most at once", "external", lifetimes.highest_bytes(lives)),
+        Tensor("trained weights", "external", weights),
+        Tensor("momentum", "external", weights),
+        Tensor("vectors of channels", "external", vectors),
+    ]
+    return _whole(setting, platform, tensors, 0, tuple(lives))
+
+
+def _whole(
+    setting: EventSetting,
+    platform: Platform,
+    tensors: list[Tensor],
+    left: int,
+    lives: tuple[Lifetime, ...] = (),
+) -> MemoryPlan:
+    """Adds what both schedules have: frozen maps and weights, replays, new latents."""
+    frozen = setting.network.frozen(setting.latent_layer)
+    # The frozen maps come first in time and leave L2 before training starts.
+    frozen_maps = setting.images_per_pass * max(
+        (row.in_elements + row.out_elements for row in frozen), default=0
+    )
     frozen_place: Place = "l2" if frozen_maps <= l2_free_bytes(platform) else "external"
-    tensors.append(Tensor("frozen maps", frozen_place, frozen_maps, reused=True))
     packed = setting.latent_bytes
-    tensors.append(Tensor("replays", "external", setting.replays * packed))
-    tensors.append(Tensor("new latents", "external", setting.images * packed))
     weights = sum(row.weights + 8 * row.out_channels for row in frozen)
-    tensors.append(Tensor("frozen weights", "storage", weights))
     return MemoryPlan(
-        tuple(tensors), free, platform.external.external_bytes, platform.storage.storage_bytes
+        (
+            *tensors,
+            Tensor("frozen maps", frozen_place, frozen_maps, reused=True),
+            Tensor("replays", "external", setting.replays * packed),
+            Tensor("new latents", "external", setting.images * packed),
+            Tensor("frozen weights", "storage", weights),
+        ),
+        left,
+        platform.external.external_bytes,
+        platform.storage.storage_bytes,
+        lives,
     )

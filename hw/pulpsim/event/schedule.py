@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 
 from pulpsim.event import layers, memory
-from pulpsim.event.layers import Pass, Places, StepName
+from pulpsim.event.blocked import Blockwise
+from pulpsim.event.layers import AnyPass, Pass, Places, StepName
 from pulpsim.event.memory import MemoryPlan
 from pulpsim.event.setting import EventSetting
 from qlrjax.network import Layer
@@ -25,13 +26,16 @@ class Scheduled:
     layer: int
     name: str
     step: StepName
-    work: Pass
+    work: AnyPass
     count: int | float
 
 
-def event(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
-    """All passes of an event."""
-    return [*frozen(setting, plan), *training(setting, plan)]
+def blocked(setting: EventSetting, steps: list[Blockwise]) -> list[Scheduled]:
+    """Passes of all mini-batches that take these steps, and replay writes."""
+    trained = [
+        Scheduled(one.layer, one.name, one.step, one.work, setting.iterations) for one in steps
+    ]
+    return [*trained, *_admission(setting)]
 
 
 def frozen(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
@@ -67,10 +71,15 @@ def training(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
         accumulate,
     )
     found.append(Scheduled(-1, "parameters", "update", step, setting.iterations))
-    if setting.admitted:
-        copied = layers.replay_write(setting.admitted * setting.latent_bytes)
-        found.append(Scheduled(-1, "replays", "replay write", copied, 1))
-    return found
+    return [*found, *_admission(setting)]
+
+
+def _admission(setting: EventSetting) -> list[Scheduled]:
+    """New latents into the replay memory."""
+    if not setting.admitted:
+        return []
+    copied = layers.replay_write(setting.admitted * setting.latent_bytes)
+    return [Scheduled(-1, "replays", "replay write", copied, 1)]
 
 
 def training_pass(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:

@@ -1,11 +1,21 @@
 """What is learned: the sizes of a learning event on the device, and its mini-batches."""
 
 import dataclasses
+import typing
 from typing import Literal
 
 from qlrjax.network import Network
 
 Statistics = Literal["minibatch", "running"]
+Schedule = Literal["blocked", "layer-by-sample"]
+Maps = Literal["float32", "float16"]
+
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "statistics": typing.get_args(Statistics),
+    "schedule": typing.get_args(Schedule),
+    "maps": typing.get_args(Maps),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +36,9 @@ class EventSetting:
             "running": stored statistics; samples pass one by one and gradients accumulate.
         samples_per_pass: With running statistics, samples that pass a layer together.
         images_per_pass: Images that pass a frozen layer together.
+        schedule: "blocked" is two levels of blocks over whole mini-batches (see `blocked`);
+            "layer-by-sample" is the older one, whose tensors stay where they fit or go off chip.
+        maps: How maps are stored off chip between the passes of the blocked schedule.
         event_index: Number of the event; replays // (index + 1) new latents are admitted.
     """
 
@@ -41,6 +54,8 @@ class EventSetting:
     samples_per_pass: int = 1
     images_per_pass: int = 1
     event_index: int = 1
+    schedule: Schedule = "blocked"
+    maps: Maps = "float32"
 
     def __post_init__(self) -> None:
         self.network.check_latent_layer(self.latent_layer)
@@ -58,8 +73,11 @@ class EventSetting:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} = {getattr(self, name)} is too small; use at least {low}")
-        if self.statistics not in ("minibatch", "running"):
-            raise ValueError(f"statistics {self.statistics!r} is not minibatch or running")
+        for name, allowed in _WORDS.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not {' or '.join(allowed)}")
+        if self.maps == "float16" and self.schedule != "blocked":
+            raise ValueError("float16 maps need the blocked schedule; leave out layer-by-sample")
 
     @property
     def new_per_minibatch(self) -> int:
@@ -98,6 +116,11 @@ class EventSetting:
     def groups_per_minibatch(self) -> int:
         """Passes of a mini-batch through the trained layers."""
         return -(-self.samples_per_minibatch // self.group)
+
+    @property
+    def map_bytes(self) -> float:
+        """Bytes of a stored element of a map."""
+        return 2.0 if self.maps == "float16" else 4.0
 
     @property
     def admitted(self) -> int:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from pulpsim.cost.blocked_planes import BlockedPlanes
+from pulpsim.cost.blocked_product import BlockedProduct
 from pulpsim.cost.planes import Flat, Linear, Planes
 from pulpsim.cost.platform import Platform
 from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place
 from pulpsim.event.event import EventCost, PassCost
-from pulpsim.event.layers import Pass
+from pulpsim.event.layers import AnyPass
 
 Row = dict[str, Any]
 ENERGY_PATHS = (
@@ -175,20 +177,25 @@ def _pass(row: PassCost, platform: Platform) -> Row:
         "name": row.scheduled.name,
         "step": row.scheduled.step,
         "kernels": " ".join(_kernels(row.scheduled.work)) or "copy",
-        "tile": "x".join(str(size) for size in row.tile),
+        "stays": row.blocked.stationary if row.blocked else None,
+        "block": "x".join(map(str, row.blocked.block)) if row.blocked else None,
+        "tile": "x".join(map(str, row.tile)),
         "runs": row.scheduled.count,
         "cycles": cost.cycles,
         "us": cost.cycles / platform.cluster.clock_hz * 1e6,
         "mac_per_cycle": cost.work / cost.cycles,
         "bound": max(busy, key=lambda part: busy[part]),
         "l1_bytes": cost.l1_bytes,
+        "l2_bytes": row.blocked.held_bytes if row.blocked else None,
         "dma_bytes": cost.dma_bytes,
         "external_bytes": cost.external_bytes,
     }
 
 
-def _kernels(work: Pass) -> tuple[str, ...]:
+def _kernels(work: AnyPass) -> tuple[str, ...]:
     match work:
+        case BlockedProduct() | BlockedPlanes():
+            return tuple(dict.fromkeys(work.kernels))
         case Product():
             return (work.kernel, *work.fused)
         case Planes():

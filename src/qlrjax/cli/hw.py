@@ -22,7 +22,7 @@ from pulpsim.cost import energy, platform
 from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.platform import Platform
 from pulpsim.event import event, tables
-from pulpsim.event.setting import EventSetting, Statistics
+from pulpsim.event.setting import EventSetting, Maps, Schedule, Statistics
 
 from qlrjax.cli import hw_show as hw_show
 from qlrjax.network import Network, mobilenet_v1
@@ -71,7 +71,11 @@ class Learning:
         minibatch: New and replayed latents together.
         statistics: "minibatch" is what `qlrjax run` trains with: batch renormalisation over the
             whole mini-batch. "running" lets samples pass one by one with stored statistics.
-        samples_per_pass: With running statistics, samples that pass a layer together.
+        schedule: "blocked" is two levels of blocks over whole mini-batches; "layer-by-sample" is
+            the older one, for comparison.
+        maps: How maps are stored off chip between passes.
+        samples_per_pass: With running statistics layer by sample, samples that pass a layer
+            together.
         width: Channel multiplier of MobileNet-V1.
         resolution: Side of an image in pixels.
         classes: Number of logits.
@@ -83,6 +87,8 @@ class Learning:
     epochs: int = 4
     minibatch: int = 128
     statistics: Statistics = "minibatch"
+    schedule: Schedule = "blocked"
+    maps: Maps = "float32"
     samples_per_pass: int = 1
     width: float = 1.0
     resolution: int = 128
@@ -104,6 +110,8 @@ class Learning:
             self.minibatch,
             statistics=self.statistics,
             samples_per_pass=self.samples_per_pass,
+            schedule=self.schedule,
+            maps=self.maps,
         )
 
 

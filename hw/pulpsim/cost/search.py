@@ -1,0 +1,77 @@
+"""The cheapest tile of every pass on one machine, each distinct pass searched once."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from pulpsim.cost.machine import Machine
+from pulpsim.cost.tiling import Cost, choose
+
+RATIO = 1.2
+SLACK = 0.01
+MANY = 2_000
+Tile = tuple[int, ...]
+
+
+@runtime_checkable
+class Tiled(Protocol):
+    """A pass over tiles: what it is in words, what can be tried, and what a tile costs."""
+
+    @property
+    def words(self) -> str:
+        """The pass in words, for messages."""
+        ...
+
+    def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
+        """Tile sizes to try, an array an axis."""
+        ...
+
+    def least_bytes(self, *tile: Any) -> Any:
+        """L1 that tiles need at the very least."""
+        ...
+
+    def cost(self, machine: Machine, *tile: Any) -> Cost:
+        """Cost of tiles."""
+        ...
+
+
+class Costs:
+    """Tile searches on one machine, remembered by pass."""
+
+    def __init__(self, chip: Machine, ratio: float = RATIO, slack: float = SLACK) -> None:
+        """See `tiling.sizes` and `tiling.choose`."""
+        self.machine = chip
+        self.ratio = ratio
+        self.slack = slack
+        self._found: dict[Any, tuple[Tile, Cost]] = {}
+
+    def __call__(self, work: Tiled) -> tuple[Tile, Cost]:
+        """The cheapest tile of a pass and its cost.
+
+        Raises:
+            DoesNotFit: No tile fits into L1.
+        """
+        if work not in self._found:
+            tiles = self._worth_trying(work)
+            cost = work.cost(self.machine, *tiles)
+            best = choose(cost, self.machine, work.words, self.slack)
+            self._found[work] = tuple(int(axis[best]) for axis in tiles), cost.at(best)
+        return self._found[work]
+
+    def _worth_trying(self, work: Tiled) -> tuple[np.ndarray, ...]:
+        """Candidates that may fit; of many whose neighbours are thinned out, those near the limit.
+
+        A tile that could be half as large again in every direction in which it is cut is left out.
+        """
+        tiles = work.candidates(self.ratio)
+        room = float(self.machine.l1_bytes)
+        kept = work.least_bytes(*tiles) <= room
+        if self.ratio > 1 and kept.sum() > MANY:
+            inside = np.ones_like(kept)
+            for axis, sizes in enumerate(tiles):
+                larger = np.minimum(sizes * 1.5, sizes.max())
+                grown = work.least_bytes(*tiles[:axis], larger, *tiles[axis + 1 :])
+                inside &= (sizes >= sizes.max()) | (1.5 * grown <= room)
+            whole = np.all([sizes >= sizes.max() for sizes in tiles], axis=0)
+            kept &= ~inside | whole
+        return tuple(sizes[kept] for sizes in tiles) if kept.any() else tiles
