@@ -1,4 +1,4 @@
-"""A pass over planes in blocks of channels and samples: depthwise layers, pooling, maps turned over.
+"""A pass over planes in blocks of channels and samples: depthwise layers, pooling.
 
 All that a block needs is brought once, several kernels run over it where it stands, and what leaves
 is taken once, so every tensor moves exactly once. A map is [channels, samples, rows, columns]. The
@@ -61,9 +61,9 @@ class BlockedPlanes:
         writes: Taken outside.
         held: On-chip tensors that are made and used inside a block, elements of a plane each.
         stages: What runs on a block, in order.
-        ended: Runs once per block of channels, over so many elements of each: an SGD step.
+        ended: Runs once per block of channels, over so many elements of each: SGD on the taps.
         ended_elements: See `ended`.
-        ended_reads: Brought for it, and taken.
+        ended_moves: Brought and taken once per block of channels: taps, their momentum.
     """
 
     channels: int
@@ -174,10 +174,8 @@ class BlockedPlanes:
             if self.ended is not None:
                 step = search(self.ended.planes(c, self.ended_elements))[1]
                 body += found.work(times_c, [step])
-                moves = [
-                    Moved(1, one.bytes_of(c * self.ended_elements)) for one in self.ended_moves
-                ]
-                body += found.move(times_c, machine, moves)
+            moves = [Moved(1, one.bytes_of(c * self.ended_elements)) for one in self.ended_moves]
+            body += found.move(times_c, machine, moves)
             hidden = 0.0 if copies == 2 else first + last
             found.cycles += times_c * (first + body + last - hidden)
         return found.cost()

@@ -121,7 +121,7 @@ class Blocked:
 
 
 def block_bytes(platform: Platform) -> int:
-    """Bytes for blocks and for what stays between passes: free L2, or the SRAM of a chip without."""
+    """Bytes for blocks: free L2, or the SRAM of a chip without L2."""
     cluster = platform.cluster
     free = l2_bytes(platform)
     if platform.l2 is None:

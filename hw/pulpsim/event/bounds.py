@@ -3,9 +3,9 @@
 A product of M N K multiply-accumulates with S words of fast memory moves at least 2 MNK / sqrt(S)
 - 2 S words (Smith, Lowery, Langou, van de Geijn, "A tight I/O lower bound for matrix
 multiplication", 2019), whatever the order of its loops, and each operand and the result at least
-once. Operands that are stored in fewer bytes count with the fewest bytes an element that the
-product has, and S with as many such elements as the on-chip memory holds; so the bound holds for
-mixed widths, too, and is not tight for them. All other passes move each tensor once, and so does
+once. Where operands are stored in different widths, the narrowest one counts for all, and S is as
+many of its elements as the on-chip memory holds; so the bound holds for them, too, and is not
+tight. All other passes move each tensor once, and so does
 the schedule.
 
 The bound is of a pass by itself: whoever fuses two passes may move less than their sum.
@@ -15,7 +15,6 @@ import math
 
 from pulpsim.cost.blocked_planes import BlockedPlanes
 from pulpsim.cost.blocked_product import BlockedProduct
-from pulpsim.cost.blocks import Stream
 
 
 def once_bytes(work: BlockedProduct | BlockedPlanes) -> float:
@@ -31,18 +30,10 @@ def least_bytes(work: BlockedProduct | BlockedPlanes, on_chip_bytes: int | float
     once = once_bytes(work)
     if isinstance(work, BlockedPlanes):
         return once
-    streams = (*work.a.reads, *work.b.reads, *work.c.reads, *work.c.writes)
-    outside = [one for one in streams if not one.resident]
-    if (
-        any(_resident(side.reads or side.writes) for side in (work.a, work.b, work.c))
-        or not outside
-    ):
+    sides = [side.reads or side.writes for side in (work.a, work.b)]
+    sides.append(work.c.writes or work.c.reads)
+    if any(one.resident for streams in sides for one in streams):
         return once
-    size = min(one.element_bytes * one.share for one in outside)
+    size = min(sum(one.bytes_of(1) for one in streams) for streams in sides)
     held = on_chip_bytes / size
-    words = 2 * work.macs / math.sqrt(held) - 2 * held
-    return max(once, size * words)
-
-
-def _resident(streams: tuple[Stream, ...]) -> bool:
-    return any(one.resident for one in streams)
+    return max(once, size * (2 * work.macs / math.sqrt(held) - 2 * held))

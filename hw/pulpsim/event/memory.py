@@ -2,9 +2,9 @@
 
 Frozen weights are integers in the non-volatile memory; replays and the event's latents are packed
 codes in the off-chip RAM. Under the blocked schedule all tensors of training lie off chip and pass
-through in blocks. Layer by sample, what training touches goes to L2 in a fixed order of preference (gradient
-maps, activations, weights, gradients, momentum) as long as it fits, and to the off-chip RAM after
-that. A chip without L2 keeps all of it off chip, beside the tiles in its SRAM.
+through in blocks. Layer by sample, what training touches goes to L2 in a fixed order of preference
+(gradient maps, activations, weights, gradients, momentum) as long as it fits, and to the off-chip
+RAM after that. A chip without L2 keeps all of it off chip, beside the tiles in its SRAM.
 """
 
 import dataclasses
