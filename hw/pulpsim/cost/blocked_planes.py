@@ -89,9 +89,11 @@ class BlockedPlanes:
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """All that runs, in order."""
-        found = [call.kernel for stage in self.stages for call in stage.on(1, 1).calls]
-        return (*found, *(call.kernel for call in (self.ended.calls if self.ended else ())))
+        """What the pass is about: the windows' kernels, or the last of a step without any."""
+        windows = [one.windows for one in self.stages if one.windows is not None]
+        if windows:
+            return tuple(call.kernel for work in windows for call in work.calls)
+        return (self.stages[-1].on(1, 1).calls[-1].kernel,)
 
     def external_bytes(self) -> int | float:
         """Bytes from and to outside, exactly."""

@@ -21,47 +21,17 @@ import numpy as np
 
 from pulpsim.cost import energy
 from pulpsim.cost.block_loops import Moved, Sum
-from pulpsim.cost.blocks import Blocked, Buffer, Step, Stream, fits, parts, step_cost
+from pulpsim.cost.blocks import Blocked, Buffer, fits, parts, step_cost
 from pulpsim.cost.machine import Machine
-from pulpsim.cost.planes import Call
 from pulpsim.cost.products import Product
 from pulpsim.cost.search import Costs
+from pulpsim.cost.sides import Side, arriving, outside
 from pulpsim.cost.tiling import Cost, grid, sizes
 
 Numbers = Any
 ORDERS = ("A stays", "B stays", "C stays")
 TRIED = 3  # blocks of each order that are costed with their tiles
 PIECE = 4_096  # elements of C that are updated at a time where it stands
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """An operand: what is stored of it, how it becomes FP32, what is stored in its place.
-
-    Attributes:
-        reads: Streams from outside, per element of the operand.
-        step: Runs over a block when it has arrived (of C: before it leaves).
-        writes: Streams to outside; of C only.
-        in_place: C is updated piece by piece where it stands and never leaves (weight gradients).
-        share: FP32 elements in L2 per element of the operand, below 1 for unfolded columns.
-    """
-
-    reads: tuple[Stream, ...] = ()
-    step: Step | None = None
-    writes: tuple[Stream, ...] = ()
-    in_place: bool = False
-    share: int | float = 1.0
-
-    def moved_bytes(self, elements: Numbers) -> Numbers:
-        """Bytes from and to outside behind so many elements."""
-        streams = [one for one in (*self.reads, *self.writes) if not one.resident]
-        return sum((one.bytes_of(elements) for one in streams), 0.0 * elements)
-
-    def prepared(self) -> bool:
-        """Whether its FP32 block is another buffer than what arrived."""
-        first = self.reads[0]
-        plain = first.element_bytes == 4 and first.share == self.share and not first.resident
-        return self.step is not None and not plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +74,6 @@ class BlockedProduct:
     def words(self) -> str:
         """The pass in words, for messages."""
         return f"{self.kernel} on {self.n} x {self.k} x {self.m}"
-
-    @property
-    def kernels(self) -> tuple[str, ...]:
-        """All that runs, in order."""
-        before = [call.kernel for side in (self.a, self.b) for call in calls_of(side.step)]
-        after = [call.kernel for call in calls_of(self.c.step)]
-        return (*before, self.kernel, *self.fused, *after)
 
     def search(self, search: Costs, free: int | float) -> Blocked:
         """The blocks that take the fewest joules.
@@ -162,7 +125,7 @@ class BlockedProduct:
         alone = np.minimum(rows * columns * terms, 2)
         a_copies = np.ones_like(alone) if order == "A stays" else alone
         b_copies = np.ones_like(alone) if order == "B stays" else alone
-        found = [*_arriving(self.a, n * k, a_copies), *_arriving(self.b, k * m, b_copies)]
+        found = [*arriving(self.a, n * k, a_copies), *arriving(self.b, k * m, b_copies)]
         c_block = n * m
         if order == "C stays" and self.c.in_place:
             piece = np.minimum(c_block, PIECE)
@@ -170,12 +133,12 @@ class BlockedProduct:
             found += [Buffer(f"{s.name}, piece", s.bytes_of(piece), 2) for s in streams.values()]
             return [*found, Buffer("C", 4.0 * c_block)]
         copies = np.ones_like(alone) if order == "C stays" else alone
-        found += [Buffer(one.name, one.bytes_of(c_block), copies) for one in _outside(self.c.reads)]
+        found += [Buffer(one.name, one.bytes_of(c_block), copies) for one in outside(self.c.reads)]
         plain = all(one.element_bytes == 4 for one in self.c.writes)
         found.append(Buffer("C", 4.0 * c_block, copies if plain else np.ones_like(alone)))
         if not plain:
             found += [
-                Buffer(one.name, one.bytes_of(c_block), copies) for one in _outside(self.c.writes)
+                Buffer(one.name, one.bytes_of(c_block), copies) for one in outside(self.c.writes)
             ]
         return found
 
@@ -260,7 +223,7 @@ class BlockedProduct:
             "b": (self.b, *((k, m) if self.layout[1] == "k" else (m, k)), self._whole("b", k, m)),
             "c": (self.c, n, m, m >= self.m),
         }[which]
-        streams = (*_outside(side.reads), *_outside(side.writes))
+        streams = (*outside(side.reads), *outside(side.writes))
         if whole:
             return [Moved(1, one.bytes_of(rows * row)) for one in streams]
         return [Moved(rows, one.bytes_of(row)) for one in streams]
@@ -269,22 +232,6 @@ class BlockedProduct:
         if which == "a":
             return second >= self.k if self.layout[0] == "n" else first >= self.n
         return second >= self.m if self.layout[1] == "k" else first >= self.k
-
-
-def calls_of(step: Step | None) -> tuple[Call, ...]:
-    """Kernels of a step, none without one."""
-    return () if step is None else step.calls
-
-
-def _outside(streams: tuple[Stream, ...]) -> list[Stream]:
-    return [one for one in streams if not one.resident]
-
-
-def _arriving(side: Side, elements: Numbers, copies: Numbers) -> list[Buffer]:
-    found = [Buffer(one.name, one.bytes_of(elements), copies) for one in _outside(side.reads)]
-    if side.prepared():
-        found.append(Buffer(f"{side.reads[0].name}, FP32", 4.0 * side.share * elements))
-    return found
 
 
 def _operand_stays(

@@ -1,5 +1,6 @@
 """The cheapest tile of every pass on one machine, each distinct pass searched once."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,12 +27,14 @@ class Tiled(Protocol):
         """Tile sizes to try, an array an axis."""
         ...
 
-    def least_bytes(self, *tile: Any) -> Any:
-        """L1 that tiles need at the very least."""
+    @property
+    def least_bytes(self) -> Callable[..., Any]:
+        """(*tile) -> L1 that tiles need at the very least."""
         ...
 
-    def cost(self, machine: Machine, *tile: Any) -> Cost:
-        """Cost of tiles."""
+    @property
+    def cost(self) -> Callable[..., Cost]:
+        """(machine, *tile) -> cost of tiles."""
         ...
 
 

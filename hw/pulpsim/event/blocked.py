@@ -13,9 +13,10 @@ import dataclasses
 from collections.abc import Callable
 
 from pulpsim.cost.blocked_planes import BlockedPlanes, Stage
-from pulpsim.cost.blocked_product import BlockedProduct, Side
+from pulpsim.cost.blocked_product import BlockedProduct
 from pulpsim.cost.blocks import Step, Stream
 from pulpsim.cost.planes import Call, Flat, Operand, Planes
+from pulpsim.cost.sides import Side
 from pulpsim.event import layers
 from pulpsim.event.layers import StepName
 from pulpsim.event.operands import Operands

@@ -9,9 +9,9 @@ they are read.
 
 import dataclasses
 
-from pulpsim.cost.blocked_product import Side
 from pulpsim.cost.blocks import Step, Stream
 from pulpsim.cost.planes import Call
+from pulpsim.cost.sides import Side
 from pulpsim.event.setting import EventSetting
 from qlrjax.network import Layer
 

@@ -194,8 +194,10 @@ def _pass(row: PassCost, platform: Platform) -> Row:
 
 def _kernels(work: AnyPass) -> tuple[str, ...]:
     match work:
-        case BlockedProduct() | BlockedPlanes():
+        case BlockedPlanes():
             return tuple(dict.fromkeys(work.kernels))
+        case BlockedProduct():
+            return (work.kernel,)
         case Product():
             return (work.kernel, *work.fused)
         case Planes():
