@@ -21,7 +21,7 @@ from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.integer import frozen, latent_codes, quantize
 from qlrjax.network import Cut
-from qlrjax.training import adaptive, learner, replay
+from qlrjax.training import adaptive, learner, replay, strategies
 from qlrjax.training.learner import Learner
 from qlrjax.training.protocol import Protocol
 
@@ -40,7 +40,7 @@ def c_program(images: np.ndarray) -> Iterator[Row]:
     latents = jax.jit(frozen.apply)(stage.stage, jnp.asarray(images[:8]))
     memory = replay.init(16, cut.latent_shape, 7, stage.latent_max)
     protocol = Protocol(minibatch=8, first_epochs=1, classifier="plain", draws="portable")
-    learned = Learner(cut, protocol)
+    learned = Learner(cut, protocol, strategies.named(protocol, 16))
     state = learner.init(learned, params, statistics, memory)
     session = FirmwareSession(
         learner=learned, stage=stage.stage, latent_max=stage.latent_max, state=state, seed=0

@@ -35,9 +35,19 @@ from qlrjax import cli, files, report, session
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.training.protocol import Protocol
 
-COLUMNS: tuple[str, ...] = ("latent_layer", "replays", "bits", "seed", "pairs_per_event", "head",
-                            "minibatch",
-           "accuracy_percent", "forgetting_points", "replay_bytes", "seconds")  # fmt: skip
+COLUMNS: tuple[str, ...] = (
+    "latent_layer",
+    "replays",
+    "bits",
+    "seed",
+    "pairs_per_event",
+    "head",
+    "minibatch",
+    "accuracy_percent",
+    "forgetting_points",
+    "replay_bytes",
+    "seconds",
+)
 KEY = COLUMNS[:7]
 GROUP = ("pairs_per_event", "latent_layer", "replays", "head", "minibatch")
 
@@ -120,12 +130,19 @@ def learn(
 ) -> dict[str, Any]:
     """One cell: a whole session, tested at its end."""
     rates = Protocol(
-        first_learning_rate=arguments.learning_rate, learning_rate=arguments.learning_rate,
-        classifier=arguments.head, minibatch=arguments.minibatch,
-    )  # fmt: skip
+        first_learning_rate=arguments.learning_rate,
+        learning_rate=arguments.learning_rate,
+        classifier=arguments.head,
+        minibatch=arguments.minibatch,
+    )
     chosen = Settings(
-        latent_layer=layer, replays=replays, bits=bits, seed=seed, evaluate_every=10,
-        frozen="float32" if bits == 32 else "int8", protocol=rates,
+        latent_layer=layer,
+        replays=replays,
+        bits=bits,
+        seed=seed,
+        evaluate_every=10,
+        frozen="float32" if bits == 32 else "int8",
+        protocol=rates,
         stream=StreamSettings(
             data=arguments.data,
             data_dir=arguments.data_dir,
@@ -133,14 +150,14 @@ def learn(
             pairs_per_event=arguments.pairs_per_event,
             test_sessions=tuple(arguments.test_sessions),
         ),
-    )  # fmt: skip
+    )
     # The first event is the same for every seed, so the frozen stage and its latents are shared.
     stage = (layer, chosen.frozen)
     if stage not in shared:
         shared.clear()
         shared[stage] = (None, {})
     extractor, cache = shared[stage]
-    prepared = session.prepare(chosen, extractor, cache=cache)
+    prepared = session.prepare(chosen, earlier=session.Earlier(extractor, cache=cache))
     shared[stage] = (prepared.extractor, cache)
     started = time.perf_counter()
     state = session.start(prepared)
@@ -148,9 +165,12 @@ def learn(
         state, _ = session.learn_next(prepared, state)
     classes = prepared.cut.classes
     curve = report.Curve(
-        "", np.asarray(state.accuracy), np.asarray(state.introduced),
-        np.bincount(prepared.test_labels, minlength=classes), prepared.class_names,
-    )  # fmt: skip
+        "",
+        np.asarray(state.accuracy),
+        np.asarray(state.introduced),
+        np.bincount(prepared.test_labels, minlength=classes),
+        prepared.class_names,
+    )
     summary = curve.summary()
     return {
         "accuracy_percent": round(summary.accuracy, 3),

@@ -8,7 +8,18 @@ from qlrjax.training.protocol import Protocol
 
 # vlomonaco/ar1-pytorch at commit 813f977 with params.cfg: what the paper's accuracy builds on.
 _FAITHFUL = Protocol(
-    first_learning_rate=1e-3, learning_rate=5e-5, classifier="cwr*", drop_remainder=True
+    first_learning_rate=1e-3,
+    learning_rate=5e-5,
+    classifier="cwr*",
+    consolidation="entries",
+    score_unseen=True,
+    synaptic_rule="published",
+    memory_grows=False,
+    drop_remainder=True,
+    pad_first=True,
+    short_minibatches=True,
+    renorm_overshoot=True,
+    epsilon_in_std=False,
 )
 
 PRESETS: dict[str, Settings] = {
@@ -21,18 +32,22 @@ PRESETS: dict[str, Settings] = {
     ),
     "cwrstar": Settings(replays=0, protocol=Protocol(classifier="cwr*", train_layers=False)),
     "fine-tuning": Settings(replays=0, protocol=Protocol(classifier="plain")),
+    "ncm-cosine": Settings(replays=0, protocol=Protocol(classifier="ncm-cosine")),
+    "ncm-mahalanobis": Settings(replays=0, protocol=Protocol(classifier="ncm-mahalanobis")),
     "native-rehearsal": Settings(latent_layer=0, frozen="float32"),
     "joint": Settings(replays=0, stream=StreamSettings(joint=True)),
 }
 """What each is:
 
 default: latent replay at the linear layer, learning rates for short streams of few images.
-ar1star-free: ar1-pytorch's way to learn but for the Limits in docs/results.md (its layer 19 is 20
-    here). What it learns from stays a setting: that code has bits = 32, frozen =
-    "float32" and stream.reduced_test. "Free" of Synaptic Intelligence, which it leaves off.
-ar1star: the same with Synaptic Intelligence, at the ewc_lambda of ar1-pytorch's params.cfg.
+ar1star-free: ar1-pytorch's way to learn, to the letter (its layer 19 is 20 here). What it learns
+    from stays a setting: that code has bits = 32, frozen = "float32" and stream.reduced_test.
+    "Free" of Synaptic Intelligence: reg_lambda = 0 in its params.cfg.
+ar1star: the same with Synaptic Intelligence, whose weight earlier versions of that params.cfg had
+    as ewc_lambda = 1e6.
 cwrstar: no replay, a consolidated head over frozen layers.
 fine-tuning: no replay, one head.
+ncm-cosine, ncm-mahalanobis: no replay and no gradients, the nearest class mean.
 native-rehearsal: images are replayed and every layer is trained.
 joint: all events at once, the upper bound at the latent layer that is set.
 """

@@ -12,13 +12,14 @@ from jaxtyping import Array, Float32, Int32
 from qlrjax import weights
 from qlrjax.integer import quantize
 from qlrjax.integer.extractor import Extractor
-from qlrjax.network import Cut
+from qlrjax.network import Cut, Network
 from qlrjax.network.floating import Parameters
 from qlrjax.settings import Settings
 from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
-from qlrjax.training import adaptive, evaluate, learner, replay
+from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, LearnerState
+from qlrjax.training.strategies import Strategy
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
 _LATENT_CACHE_BYTES = 64 * 2**20
@@ -55,6 +56,7 @@ class Session:
         class_names: In label order: the stream's, then those learned from photos.
         cut: The network and where it is cut.
         parameters: Pretrained float parameters by layer name.
+        strategy: What is kept besides replays, and who answers.
         extractor: The frozen stage.
         test_latents: Latents of the stream's test images.
         cache: Latents by image, filled as events are read while there is room.
@@ -65,6 +67,7 @@ class Session:
     class_names: tuple[str, ...]
     cut: Cut
     parameters: Parameters
+    strategy: Strategy
     extractor: Extractor
     test_latents: np.ndarray
     cache: dict[int, np.ndarray]
@@ -72,7 +75,7 @@ class Session:
     @property
     def learner(self) -> Learner:
         """What learns."""
-        return Learner(self.cut, self.settings.protocol)
+        return Learner(self.cut, self.settings.protocol, self.strategy)
 
     @property
     def events(self) -> int:
@@ -85,35 +88,63 @@ class Session:
         return self.stream.source.labels[self.stream.test]
 
 
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What an earlier part of a run, or another run on the same data, has done already.
+
+    Attributes:
+        extractor: Its frozen stage; None calibrates one on the first event's images.
+        extra_names: Classes that the run learned from photos, besides the stream's.
+        cache: Its latents by image, as of another seed on the same data and extractor.
+    """
+
+    extractor: Extractor | None = None
+    extra_names: tuple[str, ...] = ()
+    cache: dict[int, np.ndarray] | None = None
+
+
 def prepare(
     settings: Settings,
-    extractor: Extractor | None = None,
-    extra_names: tuple[str, ...] = (),
+    *,
+    stream: Stream | None = None,
+    network: tuple[Network, Parameters] | None = None,
+    strategy: Strategy | None = None,
+    earlier: Earlier | None = None,
     on_progress: Progress | None = None,
-    cache: dict[int, np.ndarray] | None = None,
 ) -> Session:
     """Opens the data and the weights, builds the frozen stage, extracts the test latents.
 
     Args:
-        settings: All settings.
-        extractor: The frozen stage of an earlier part of the run; without it, one is calibrated on
-            the first event's images.
-        extra_names: Classes that the run learned from photos, besides the stream's.
+        settings: All settings; those of what is given below are not looked at.
+        stream: Images and events of your own, instead of `settings.stream`.
+        network: A layer table and its pretrained parameters by layer name, instead of
+            `settings.weights`; it gets as many logits as there are classes.
+        strategy: A strategy of your own, instead of the one that `settings.protocol` names.
+        earlier: What need not be done again.
         on_progress: Called with (what, done, total).
-        cache: Of an earlier session on the same data and extractor, such as another seed's.
 
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
-    stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
-    names = (*stream.source.class_names, *extra_names)
-    network, parameters = weights.load(settings.weights, len(names), settings.resolution)
-    cut = Cut(network, settings.latent_layer)
-    if extractor is None:
-        extractor = build_extractor(settings, cut, parameters, stream)
-    cache = {} if cache is None else cache
-    latents = _cached(extractor, stream, stream.test, cache, "test images", on_progress)
-    return Session(settings, stream, names, cut, parameters, extractor, latents, cache)
+    earlier = earlier or Earlier()
+    if stream is None:
+        stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
+    names = (*stream.source.class_names, *earlier.extra_names)
+    table, parameters = network or weights.load(settings.weights, len(names), settings.resolution)
+    cut = Cut(table, settings.latent_layer).with_classes(len(names))
+    extractor = earlier.extractor or build_extractor(settings, cut, parameters, stream)
+    cache = {} if earlier.cache is None else earlier.cache
+    return Session(
+        settings=settings,
+        stream=stream,
+        class_names=names,
+        cut=cut,
+        parameters=parameters,
+        strategy=strategy or strategies.named(settings.protocol, settings.replays),
+        extractor=extractor,
+        test_latents=_cached(extractor, stream, stream.test, cache, "test images", on_progress),
+        cache=cache,
+    )
 
 
 def build_extractor(
@@ -144,27 +175,28 @@ def start(session: Session) -> SessionState:
     """The state before the first event."""
     latent_max = session.extractor.latent_max
     return initial_state(
-        session.settings, session.cut, session.parameters, latent_max, session.events
+        session.settings, session.learner, session.parameters, latent_max, session.events
     )
 
 
 def initial_state(
-    settings: Settings, cut: Cut, parameters: Parameters, latent_max: float, events: int
+    settings: Settings, taught: Learner, parameters: Parameters, latent_max: float, events: int
 ) -> SessionState:
     """A learner that has seen nothing, and an empty accuracy matrix.
 
     Args:
         settings: All settings.
-        cut: The network and where it is cut; its logits are the classes.
+        taught: What learns; its network's logits are the classes.
         parameters: Pretrained float parameters of the adaptive layers.
         latent_max: Of the frozen stage.
         events: Rows of the accuracy matrix.
     """
-    params, statistics = adaptive.init(cut, parameters)
+    cut, epsilon_in_std = taught.cut, settings.protocol.epsilon_in_std
+    params, statistics = adaptive.init(cut, parameters, epsilon_in_std)
     memory = replay.init(settings.replays, cut.latent_shape, settings.bits, latent_max)
     classes = cut.classes
     return SessionState(
-        learner=learner.init(Learner(cut, settings.protocol), params, statistics, memory),
+        learner=learner.init(taught, params, statistics, memory),
         position=jnp.zeros((), jnp.int32),
         accuracy=jnp.full((events, classes), jnp.nan, jnp.float32),
         introduced=jnp.full((classes,), events, jnp.int32),
@@ -197,26 +229,19 @@ def learn_next(
     data = EventData(latents, labels, number, settings.seed, _rows(session, event))
     changed, losses = learner.learn_event(session.learner, state.learner, data)
     present = np.unique(labels)
-    introduced = np.asarray(state.introduced)
-    introduced = np.where(
-        np.isin(np.arange(introduced.size), present), np.minimum(introduced, event), introduced
-    )
-    state = SessionState(
-        learner=changed,
-        position=jnp.asarray(event + 1, jnp.int32),
-        accuracy=state.accuracy,
-        introduced=jnp.asarray(introduced.astype(np.int32)),
-    )
+    introduced = state.introduced.at[present].min(event)
+    position = jnp.asarray(event + 1, jnp.int32)
+    state = SessionState(changed, position, state.accuracy, introduced)
     losses = np.asarray(losses)
     record: Record = {
         "event": event,
         "of": session.events,
         "classes": [session.class_names[label] for label in present],
-        "new_classes": int((introduced == event).sum()),
+        "new_classes": int((np.asarray(introduced) == event).sum()),
         "images": len(labels),
         "minibatches": len(losses),
-        "loss_first": float(losses[0]),
-        "loss_last": float(losses[-1]),
+        "loss_first": float(losses[0]) if len(losses) else None,
+        "loss_last": float(losses[-1]) if len(losses) else None,
         "replays_filled": int(changed.memory.filled),
         "replay_bytes": changed.memory.bytes,
     }
@@ -265,6 +290,8 @@ def learn_all(
 def with_settings(session: Session, settings: Settings) -> Session:
     """The same data and frozen stage under other learning settings, without extracting again.
 
+    The strategy is the one that the settings name.
+
     Raises:
         ValueError: The settings would change the stream or the frozen stage.
     """
@@ -272,7 +299,8 @@ def with_settings(session: Session, settings: Settings) -> Session:
     changed = [name for name in fixed if getattr(settings, name) != getattr(session.settings, name)]
     if changed:
         raise ValueError(f"{', '.join(changed)} cannot change without preparing a new session")
-    return dataclasses.replace(session, settings=settings)
+    named = strategies.named(settings.protocol, settings.replays)
+    return dataclasses.replace(session, settings=settings, strategy=named)
 
 
 def extract(

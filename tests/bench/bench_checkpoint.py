@@ -21,6 +21,7 @@ from qlrjax.runs.saver import Saver
 from qlrjax.training import adaptive, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import named
 
 LAYER, REPLAYS, BITS, CLASSES, NEW = 19, 1500, 8, 50, 300
 
@@ -36,7 +37,7 @@ def session():
         labels=jnp.asarray(rng.integers(0, CLASSES, REPLAYS).astype(np.int32)),
         filled=jnp.asarray(REPLAYS, jnp.int32),
     )
-    learns = Learner(cut, Protocol())
+    learns = Learner(cut, Protocol(), named(Protocol(), REPLAYS))
     state = learner.init(learns, *adaptive.init(cut, weights.random(network, 0)), memory)
     return learns, state
 
@@ -105,10 +106,10 @@ def test_events_with_a_checkpoint_each(benchmark, session, tmp_path):
         "event without (s)": without,
         "event with (s)": with_,
         "difference (%)": 100 * (with_ - without) / without,
-        "processor time, difference (%)":
-            100 * (np.median(busy[True]) / np.median(busy[False]) - 1),
+        "processor time, difference (%)": 100
+        * (np.median(busy[True]) / np.median(busy[False]) - 1),
         "blocking save (s)": blocking,
         "blocking save (% of an event)": 100 * blocking / without,
-    }  # fmt: skip
+    }
     benchmark.extra_info.update(facts)
     print("".join(f"\n{name}: {value:.3f}" for name, value in facts.items()))

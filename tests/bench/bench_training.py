@@ -18,6 +18,7 @@ from qlrjax.network import Cut, floating
 from qlrjax.training import adaptive, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import named
 
 SIZE, STEPS, CLASSES = 128, 8, 50
 LAYERS = (25, 19)
@@ -33,7 +34,8 @@ def event(latent_layer):
     """A function that learns one event of STEPS mini-batches."""
     network, parameters = weights.load("builtin", CLASSES, 128)
     cut = Cut(network, latent_layer)
-    learns = Learner(cut, Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS))
+    protocol = Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS)
+    learns = Learner(cut, protocol, named(protocol, 0))
     latents, labels = latents_and_labels(cut.latent_shape)
     data = EventData(jnp.asarray(latents), labels, 0, 0)
 
@@ -80,12 +82,16 @@ def test_pytorch(benchmark, latent_layer):
         modules += [
             torch.nn.ZeroPad2d((left, right, top, bottom)),
             torch.nn.Conv2d(
-                layer.in_channels, layer.out_channels, layer.kernel, layer.stride,
-                groups=groups, bias=False,
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel,
+                layer.stride,
+                groups=groups,
+                bias=False,
             ),
             torch.nn.BatchNorm2d(layer.out_channels),
             torch.nn.ReLU6(),
-        ]  # fmt: skip
+        ]
     modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
     modules += [torch.nn.Linear(network.layers[-1].in_channels, CLASSES, bias=False)]
     model = torch.nn.Sequential(*modules).to(memory_format=torch.channels_last)

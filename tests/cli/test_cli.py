@@ -149,7 +149,7 @@ def test_growing_by_a_class_changes_no_answer_about_the_old_ones(finished):
     images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
     chosen: Settings = opened.settings
     before = lessons.probabilities(chosen, opened.extractor, opened.state, images)
-    grown = grow.add_class(opened.state)
+    grown = grow.add_class(opened.state, opened.strategy)
     after = lessons.probabilities(chosen, opened.extractor, grown, images)
     np.testing.assert_array_equal(after[:, :-1], before)
     assert not after[:, -1].any()

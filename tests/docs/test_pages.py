@@ -101,6 +101,23 @@ def test_adding_a_chip(tmp_path, monkeypatch):
     assert half["chip_J"] == pytest.approx(watts * half["event_s"], rel=0.01)
 
 
+def test_adding_a_strategy(tmp_path, monkeypatch):
+    """Experience replay: a file of the user's own, and every class keeps as many latents."""
+    monkeypatch.chdir(tmp_path)
+    lines = carry_out("adding-a-strategy.md")["learn.py"].splitlines()
+    assert lines[-2] == "replays of each class: [5, 5, 5, 5, 5, 5]"
+    assert re.fullmatch(r"\d+ events; strategy: Strategy\(admission=Greedy\(\)\)", lines[-1])
+
+
+@pytest.mark.slow
+def test_adding_a_stream(tmp_path, monkeypatch):
+    """Images that a script draws; chance is 12.5 %."""
+    monkeypatch.chdir(tmp_path)
+    lines = carry_out("adding-a-stream.md")["use.py"].splitlines()
+    assert len(lines) == 1 + 14 + 1  # two classes in the first event, 2 * 8 - 2 pairs, the accuracy
+    assert float(lines[-1].split()[0]) > 60
+
+
 def test_every_page_of_the_site_is_written():
     """No page is a bare heading, and every page of docs/ is in the site's contents."""
     contents = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")

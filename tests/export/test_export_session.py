@@ -18,16 +18,26 @@ from qlrjax.settings import Settings
 from qlrjax.streams import builtin
 from qlrjax.streams.open import StreamSettings
 from qlrjax.training import evaluate
-from qlrjax.training.learner import Learner
 from qlrjax.training.protocol import Protocol
 
 SETTINGS = Settings(
-    latent_layer=26, replays=9, bits=6, weights="random:2:0.25", resolution=40, seed=1,
+    latent_layer=26,
+    replays=9,
+    bits=6,
+    weights="random:2:0.25",
+    resolution=40,
+    seed=1,
     calibration_images=8,
-    stream=StreamSettings(data="builtin", train_per_class=4, test_per_class=1, sessions=1,
-                          first_classes=5, pairs_per_event=5),
+    stream=StreamSettings(
+        data="builtin",
+        train_per_class=4,
+        test_per_class=1,
+        sessions=1,
+        first_classes=5,
+        pairs_per_event=5,
+    ),
     protocol=Protocol(minibatch=8, first_epochs=1, epochs=1),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +83,7 @@ def test_npz(folder, opened, images):
     learner = opened.state.learner
     with np.load(path, allow_pickle=False) as archive:
         assert archive["class_names"].tolist() == list(builtin.CLASS_NAMES)
-        np.testing.assert_array_equal(archive["head"], learner.head.weight)
+        np.testing.assert_array_equal(archive["head"], learner.training.kept.head.weight)
         np.testing.assert_array_equal(archive["replay.data"], learner.memory.data)
         name = opened.extractor.cut.above[0].name
         for field, value in learner.training.params["layers"][name].items():
@@ -94,9 +104,8 @@ def test_c(folder, opened, images, tmp_path, capsys):
         pytest.skip("needs a C compiler named cc")
     board = firmware.client().Learner.run(firmware.build_host(out), cwd=out)
     assert board.info["event"] == int(opened.state.learner.event)
-    seen = np.asarray(opened.state.learner.head.past) > 0
-    learned = Learner(opened.extractor.cut, opened.settings.protocol)
-    logits = evaluate.logits(learned, opened.state.learner, opened.extractor(images))
+    seen = np.asarray(opened.state.learner.training.kept.head.past) > 0
+    logits = evaluate.logits(opened.learner, opened.state.learner, opened.extractor(images))
     for image, row in zip(images, logits, strict=True):
         best, got = board.predict(image.tobytes())
         np.testing.assert_allclose(got, row, rtol=1e-4, atol=1e-5)

@@ -55,5 +55,22 @@ def test_five_events_are_those_of_jax(name, tmp_path):
     assert max(momenta) < 2e-3, momenta
     logits = twin.logits(images)
     assert [np.argmax(row) for _, row in answers] == logits.argmax(axis=1).tolist()
-    seen = np.where(np.asarray(twin.state.head.past) > 0, logits, -np.inf)
+    seen = np.where(twin.firmware().past > 0, logits, -np.inf)
     assert [best for best, _ in answers] == seen.argmax(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"synaptic_strength": 1.0}, "--synaptic-strength 0"),
+        ({"classifier": "ncm-cosine"}, r"--classifier plain or cwr\*"),
+        ({"consolidation": "entries"}, "--consolidation class"),
+        ({"admission": "reservoir"}, "--admission quota"),
+        ({"memory_grows": False}, "--memory-grows"),
+        ({"short_minibatches": True}, "no short_minibatches = True"),
+        ({"head_rate": 3.0}, "no head_rate = 3.0; it learns with 1.0"),
+    ],
+)
+def test_ways_that_the_firmware_does_not_have_are_refused(settings, named):
+    with pytest.raises(ValueError, match=named):
+        firmware.Twin(cut=27, protocol=change(**settings)).firmware()

@@ -27,10 +27,15 @@ def test_all_391_events(monkeypatch):
     data = stream()
     monkeypatch.setattr(session, "open_stream", lambda *_: data)
     settings = Settings(
-        latent_layer=27, replays=SLOTS, bits=8, weights="random:0:0.25", resolution=32,
-        calibration_images=10, stream=StreamSettings(data="generated"),
+        latent_layer=27,
+        replays=SLOTS,
+        bits=8,
+        weights="random:0:0.25",
+        resolution=32,
+        calibration_images=10,
+        stream=StreamSettings(data="generated"),
         protocol=Protocol(minibatch=32, first_epochs=2, epochs=1, learning_rate=0.01),
-    )  # fmt: skip
+    )
     work = session.prepare(settings)
     assert work.events == 391
     assert len(data.events[0]) == 10 * FRAMES
@@ -55,7 +60,7 @@ def test_all_391_events(monkeypatch):
         filled = min(SLOTS, filled + admitted)
         assert record["replays_filled"] == filled == (after >= 0).sum()
         assert (np.asarray(state.introduced) <= event).sum() == len(seen)
-        past = np.asarray(state.learner.head.past)
+        past = np.asarray(state.learner.training.kept.head.past)
         assert set(np.flatnonzero(past).tolist()) == seen
         before = after
     assert len(seen) == 50

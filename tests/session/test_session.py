@@ -18,12 +18,24 @@ from qlrjax.training.protocol import Protocol
 
 CLASSES, FRAMES = 4, 6
 BASE = Settings(
-    latent_layer=25, replays=24, bits=7, weights="random:1:0.25", resolution=32, seed=4,
-    calibration_images=12, evaluate_every=2,
+    latent_layer=25,
+    replays=24,
+    bits=7,
+    weights="random:1:0.25",
+    resolution=32,
+    seed=4,
+    calibration_images=12,
+    evaluate_every=2,
     stream=StreamSettings(data=f"synthetic:{CLASSES}x4x{FRAMES}", first_classes=2),
-    protocol=Protocol(minibatch=8, first_epochs=4, epochs=4, first_learning_rate=0.02,
-                      learning_rate=0.01, renorm_momentum=0.01),
-)  # fmt: skip
+    protocol=Protocol(
+        minibatch=8,
+        first_epochs=4,
+        epochs=4,
+        first_learning_rate=0.02,
+        learning_rate=0.01,
+        renorm_momentum=0.01,
+    ),
+)
 
 
 @functools.cache
@@ -78,8 +90,10 @@ def test_stored_latents_are_those_of_images_with_their_label():
     images = np.concatenate(work.stream.events)
     latents = work.extractor(work.stream.source.read(images)).reshape(len(images), -1)
     codes = np.floor(latents / 255 * 127 + 0.5).astype(np.uint8)
-    labels = {row.tobytes(): label for row, label in
-              zip(codes, work.stream.source.labels[images], strict=True)}  # fmt: skip
+    labels = {
+        row.tobytes(): label
+        for row, label in zip(codes, work.stream.source.labels[images], strict=True)
+    }
     stored = replay.read(memory, jnp.arange(int(memory.filled), dtype=jnp.int32))
     scale = memory.latent_max / 127
     stored = np.rint(np.asarray(stored) / scale).astype(np.uint8).reshape(len(stored), -1)
@@ -134,10 +148,13 @@ def test_variants_run_and_fill_the_matrix(name):
 def test_native_rehearsal_stores_images():
     """l = 0: nothing is frozen, codes are pixels, everything is trained."""
     settings = dataclasses.replace(
-        BASE, latent_layer=0, bits=8, replays=6,
+        BASE,
+        latent_layer=0,
+        bits=8,
+        replays=6,
         stream=dataclasses.replace(BASE.stream, data="synthetic:2x2x6"),
         protocol=dataclasses.replace(BASE.protocol, first_epochs=1, epochs=1),
-    )  # fmt: skip
+    )
     work = session.prepare(settings)
     state, records = learn(work)
     memory = state.learner.memory
@@ -151,9 +168,15 @@ def test_native_rehearsal_stores_images():
 
 @pytest.mark.parametrize(
     "change",
-    [{"latent_layer": 26}, {"frozen": "float32"}, {"weights": "random:2:0.25"}, {"resolution": 40},
-     {"calibration_images": 5}, {"stream": StreamSettings(data="synthetic:5x4x6")}],
-)  # fmt: skip
+    [
+        {"latent_layer": 26},
+        {"frozen": "float32"},
+        {"weights": "random:2:0.25"},
+        {"resolution": 40},
+        {"calibration_images": 5},
+        {"stream": StreamSettings(data="synthetic:5x4x6")},
+    ],
+)
 def test_what_would_change_the_stage_is_refused(change):
     with pytest.raises(ValueError, match=f"^{next(iter(change))} cannot change"):
         session.with_settings(prepared(), dataclasses.replace(BASE, **change))
@@ -179,8 +202,8 @@ def test_images_of_another_type_are_named_without_the_tests_type_checker():
         "import numpy as np\n"
         "from qlrjax.integer import extractor, quantize\n"
         "from qlrjax.network import Cut, mobilenet_v1\n"
-        "cut = Cut(mobilenet_v1(0.25, (32, 32), 2), 25)\n"
-        "made = extractor.Extractor(cut, quantize.QuantizedStage((), {}), None)\n"
+        "stage = quantize.QuantizedStage((), {})\n"
+        "made = extractor.Extractor(Cut(mobilenet_v1(0.25, (32, 32), 2), 25), stage, None)\n"
         "made(np.zeros((1, 32, 32, 3), np.float32))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -15,9 +15,10 @@ from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.integer import frozen
 from qlrjax.network import Cut, mobilenet_v1
-from qlrjax.training import adaptive, evaluate, learner, newclass, replay
-from qlrjax.training.learner import EventData, Learner
-from qlrjax.training.protocol import Protocol, consolidates
+from qlrjax.training import adaptive, evaluate, learner, replay, strategies
+from qlrjax.training.learner import EventData, Learner, predicting
+from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import LateClass
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror")
 PROTOCOL = Protocol(
@@ -59,7 +60,7 @@ class Twin:
         self.random = np.random.default_rng(cut + bits)
         self.network = mobilenet_v1(width, size, classes, convention, activation)
         self.cut, self.protocol, self.seed = Cut(self.network, cut), protocol, seed
-        self.learner = Learner(self.cut, protocol)
+        self.learner = Learner(self.cut, protocol, strategies.named(protocol, slots))
         self.latent_max = 255.0 if cut == 0 else 3.0
         self.stage = cases.random_stage(self.network, cut, self.random)
         parameters = cases.random_parameters(self.network, self.random)
@@ -87,7 +88,11 @@ class Twin:
         return np.asarray(losses)
 
     def learn_class(self, latents, label):
-        self.state, losses = newclass.learn(self.learner, self.state, latents, label, self.seed)
+        run, protocol = self.learner.strategy, self.protocol
+        taught = Learner(self.cut, protocol, LateClass(run=run, weight_decay=protocol.weight_decay))
+        labels = np.full(len(latents), label, np.int32)
+        data = EventData(jnp.asarray(latents), labels, int(self.state.event), self.seed)
+        self.state, losses = learner.learn_event(taught, self.state, data)
         return np.asarray(losses)
 
     def logits(self, images):
@@ -114,9 +119,7 @@ def state_arrays(learner, state):
     """A JAX learner as the arrays of qlr_learner."""
     layers = learner.cut.normalised
     training, memory = state.training, state.memory
-    head = state.head.weight
-    if not consolidates(learner.protocol, memory.slots):
-        head = training.params["head"]
+    head = predicting(learner, state)["head"]
     structure = jax.tree.structure(training.params)
     momentum = jax.tree.unflatten(structure, jax.tree.leaves(training.optimizer))
     joined = {
@@ -134,7 +137,7 @@ def state_arrays(learner, state):
         "momentum": firmware_tables.flat_layers(layers, momentum["layers"]),
         "head": np.asarray(head).ravel(),
         "head_momentum": np.asarray(momentum["head"]).ravel(),
-        "past": np.asarray(state.head.past),
+        "past": np.asarray(learner.strategy.past(training.kept)),
         "labels": np.asarray(memory.labels),
         "replays": np.asarray(memory.data),
     }

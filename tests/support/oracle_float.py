@@ -20,9 +20,11 @@ def taps(layer, padded):
 
 def kernel(layer, weight):
     """Weights as (kh, kw, ...) whatever the kind."""
-    return weight.reshape(layer.kernel, layer.kernel, *weight.shape[-2:]) if (
-        layer.kind != "depthwise"
-    ) else weight  # fmt: skip
+    return (
+        weight.reshape(layer.kernel, layer.kernel, *weight.shape[-2:])
+        if (layer.kind != "depthwise")
+        else weight
+    )
 
 
 def linear(layer, weight, x):

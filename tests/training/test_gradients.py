@@ -22,6 +22,7 @@ from qlrjax.network import Cut, Layer, floating, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import named
 
 LIMITS = (1.25, 0.5)
 BATCH = 5
@@ -104,9 +105,11 @@ edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
 
 @settings(max_examples=examples.at_least(12))
 @given(
-    st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(1, 5), st.integers(1, 3),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(1, 5),
+    st.integers(1, 3),
     st.tuples(edges, edges),
-)  # fmt: skip
+)
 def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
     """Also what no MobileNet has: kernels of even size, strides wider than the kernel."""
     room = [size + sum(pad) - kernel for size, pad in zip(in_hw, padding, strict=True)]
@@ -166,26 +169,34 @@ def test_float64_agrees_with_finite_differences(activation, limits):
             moved, x = oracle.tree_map(np.copy, params), latents.copy()
             change(moved, x, sign * step)
             ends.append(
-                oracle.forward(cut, moved, statistics, x, labels, limits,
-                               done.corrections if limits else None).loss
-            )  # fmt: skip
+                oracle.forward(
+                    cut, moved, statistics, x, labels, limits, done.corrections if limits else None
+                ).loss
+            )
         return (ends[0] - ends[1]) / (2 * step)
 
     tensors = [("head", None, params["head"].shape), ("latents", None, latents.shape)]
-    tensors += [(name, field, value.shape) for name, own in params["layers"].items()
-                for field, value in own.items()]  # fmt: skip
+    tensors += [
+        (name, field, value.shape)
+        for name, own in params["layers"].items()
+        for field, value in own.items()
+    ]
     for name, field, shape in tensors:
         direction = random.normal(0, 1, shape)
 
         def change(moved, x, amount, name=name, field=field, direction=direction):
-            where = x if name == "latents" else (
-                moved["head"] if name == "head" else moved["layers"][name][field]
-            )  # fmt: skip
+            where = (
+                x
+                if name == "latents"
+                else (moved["head"] if name == "head" else moved["layers"][name][field])
+            )
             where += amount * direction
 
-        gradient = inputs[cut.above[0].name] if name == "latents" else (
-            gradients["head"] if name == "head" else gradients["layers"][name][field]
-        )  # fmt: skip
+        gradient = (
+            inputs[cut.above[0].name]
+            if name == "latents"
+            else (gradients["head"] if name == "head" else gradients["layers"][name][field])
+        )
         expected = (gradient * direction).sum()
         assert abs(difference(change) - expected) <= 1e-6 * np.abs(gradient * direction).sum()
 
@@ -232,7 +243,7 @@ def test_activation_has_no_gradient_at_its_corners(value, activation):
 def one_batch_event(cut, protocol, params, statistics, latents, labels):
     """`learner.learn_event` of a single mini-batch without replays, and its state before."""
     memory = replay.init(0, cut.latent_shape, 8, 4.0)
-    learns = Learner(cut, protocol)
+    learns = Learner(cut, protocol, named(protocol, 0))
     state = learner.init(learns, params, statistics, memory)
     copied = jax.tree.map(jnp.copy, state)  # the event donates its state
     return learner.learn_event(learns, copied, EventData(jnp.asarray(latents), labels, 0, 0))
@@ -243,9 +254,14 @@ def test_one_full_step_of_the_learner(latent_layer):
     """An event of one mini-batch and two epochs: two SGD steps with momentum, renorm schedule."""
     cut, params, statistics, latents, labels = session(latent_layer)
     protocol = Protocol(
-        minibatch=BATCH, first_epochs=2, first_learning_rate=0.05, weight_decay=1e-3,
-        renorm_step=0.01, first_renorm_momentum=0.1, classifier="plain",
-    )  # fmt: skip
+        minibatch=BATCH,
+        first_epochs=2,
+        first_learning_rate=0.05,
+        weight_decay=1e-3,
+        renorm_step=0.01,
+        first_renorm_momentum=0.1,
+        classifier="plain",
+    )
     state, losses = one_batch_event(cut, protocol, params, statistics, latents, labels)
     running = statistics
     momentum = oracle.tree_map(np.zeros_like, params)

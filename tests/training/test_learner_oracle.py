@@ -20,6 +20,7 @@ from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import named
 
 SLOTS, SIZE, ROWS, CLASSES = 13, 6, 18, 7
 SEED = 11
@@ -30,18 +31,34 @@ WEIGHTS = 6
 # Images of every event, the same number of them: two new classes, an old and a new, an old one.
 EVENTS = ((ROWS, (0, 3)), (10, (3, 5)), (11, (0,)))
 PROTOCOL = Protocol(
-    minibatch=SIZE, first_epochs=2, epochs=2, momentum=0.9, weight_decay=1e-2,
-    first_renorm_momentum=0.1, renorm_momentum=0.02, r_max=1.25, d_max=0.5, renorm_step=0.02,
-)  # fmt: skip
+    minibatch=SIZE,
+    first_epochs=2,
+    epochs=2,
+    momentum=0.9,
+    weight_decay=1e-2,
+    first_renorm_momentum=0.1,
+    renorm_momentum=0.02,
+    r_max=1.25,
+    d_max=0.5,
+    renorm_step=0.02,
+)
 
 
 def rules(event, rate):
     first = event == 0
     return oracle.Rules(
-        mb_size=SIZE, epochs=2, lr=rate if first else rate / 2, momentum=0.9, l2=1e-2,
-        update_rate=0.1 if first else 0.02, r_start=1.0 if first else 1.25,
-        d_start=0.0 if first else 0.5, max_r_max=1.25, max_d_max=0.5, inc_step=0.02,
-    )  # fmt: skip
+        mb_size=SIZE,
+        epochs=2,
+        lr=rate if first else rate / 2,
+        momentum=0.9,
+        l2=1e-2,
+        update_rate=0.1 if first else 0.02,
+        r_start=1.0 if first else 1.25,
+        d_start=0.0 if first else 0.5,
+        max_r_max=1.25,
+        max_d_max=0.5,
+        inc_step=0.02,
+    )
 
 
 def close(ours, theirs, what, tolerance=1e-4):
@@ -73,9 +90,12 @@ def events(cut):
 # (latent layer, bits, activation, remainder dropped, rate); 11 and 23 are depthwise with stride 2.
 # Deep stages get small rates: at large ones, steps amplify rounding a hundredfold each.
 CASES = [
-    (23, 6, "relu6", True, 0.02), (11, 8, "relu", True, 1e-3),
-    (27, 7, "relu6", False, 0.02), (0, 8, "relu6", True, 1e-4), (25, 32, "relu6", False, 0.02),
-]  # fmt: skip
+    (23, 6, "relu6", True, 0.02),
+    (11, 8, "relu", True, 1e-3),
+    (27, 7, "relu6", False, 0.02),
+    (0, 8, "relu6", True, 1e-4),
+    (25, 32, "relu6", False, 0.02),
+]
 
 
 @pytest.mark.slow
@@ -90,7 +110,7 @@ def test_whole_events(latent_layer, bits, activation, drop, rate):
     params, statistics = adaptive.init(cut, weights.random(network, WEIGHTS))
     mine = oracle.start(params, statistics, cut.latent_elements)
     memory = replay.init(SLOTS, cut.latent_shape, bits, latent_max)
-    learns = Learner(cut, protocol)
+    learns = Learner(cut, protocol, named(protocol, SLOTS))
     state = learner.init(learns, params, statistics, memory)
     # At l = 0 a third event leaves FP32 too few digits: the biases' momentum is near zero by then.
     several = itertools.islice(events(cut), 3 if latent_layer else 2)
@@ -103,28 +123,47 @@ def test_whole_events(latent_layer, bits, activation, drop, rate):
         data = EventData(jnp.asarray(codes), labels, event, SEED, pad_to=ROWS)
         state, losses = learner.learn_event(learns, state, data)
         mine, expected, used = oracle.learn(
-            cut, rules(event, rate), mine, codes, labels.astype(int), order,
-            SLOTS, bits, latent_max, drop,
-        )  # fmt: skip
+            cut,
+            rules(event, rate),
+            mine,
+            codes,
+            labels.astype(int),
+            order,
+            SLOTS,
+            bits,
+            latent_max,
+            drop,
+        )
         where = f"event {event}: "
         close(losses, expected, where + "loss")
         trees_close(state.training.params, mine.params, where + "params")
         trees_close(state.training.statistics, mine.statistics, where + "statistics")
         trace = next(part for part in state.training.optimizer if hasattr(part, "trace")).trace
         trees_close(trace, mine.momentum, where + "momentum", 1e-4 if latent_layer else 2e-3)
-        close(state.head.weight, mine.saved, where + "consolidated head")
-        np.testing.assert_array_equal(state.head.past, mine.past)
+        close(state.training.kept.head.weight, mine.saved, where + "consolidated head")
+        np.testing.assert_array_equal(state.training.kept.head.past, mine.past)
         mine = oracle.admitted(
-            mine, SLOTS, bits, codes, labels, used, state.memory.data,
-            np.asarray(state.memory.labels), int(state.memory.filled),
-        )  # fmt: skip
+            mine,
+            SLOTS,
+            bits,
+            codes,
+            labels,
+            used,
+            state.memory.data,
+            np.asarray(state.memory.labels),
+            int(state.memory.filled),
+        )
         assert int(state.event) == event + 1
 
 
 def test_the_oracle_composes_as_published():
     """Its own rule against the counts computed from ar1-pytorch."""
-    published = ((300, 1500, 21, 14, 294), (300, 3000, 12, 25, 300), (300, 500, 50, 6, 300),
-                 (299, 3000, 11, 27, 297))  # fmt: skip
+    published = (
+        (300, 1500, 21, 14, 294),
+        (300, 3000, 12, 25, 300),
+        (300, 500, 50, 6, 300),
+        (299, 3000, 11, 27, 297),
+    )
     for new, slots, share, count, used in published:
         parts = oracle.minibatches(range(new), slots, slots, 128, True)
         assert [len(part) for part, _ in parts] == [share] * count

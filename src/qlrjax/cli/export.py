@@ -23,7 +23,6 @@ from qlrjax.names import printable
 from qlrjax.runs import imported, opened, runfolder, transfer
 from qlrjax.runs.imported import MOVED
 from qlrjax.runs.opened import OpenRun
-from qlrjax.training.learner import Learner
 
 Format = Literal["onnx", "qdq", "firmware", "c", "npz", "state"]
 _NAMES = {
@@ -153,10 +152,10 @@ def _qdq(out: Path, opened: OpenRun) -> str:
 def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
     _needs_integers(opened)
     chosen = firmware_target.load("host" if arguments.format == "c" else arguments.target)
-    drew, extractor = opened.settings.protocol.draws, opened.extractor
+    drew, extractor, taught = opened.settings.protocol.draws, opened.extractor, opened.learner
     protocol = dataclasses.replace(opened.settings.protocol, draws="portable")
     session = FirmwareSession(
-        learner=Learner(extractor.cut, protocol),
+        learner=dataclasses.replace(taught, protocol=protocol),
         stage=extractor.quantized.stage,
         latent_max=extractor.latent_max,
         state=opened.state.learner,
@@ -180,7 +179,7 @@ def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
 def _npz(out: Path, opened: OpenRun) -> str:
     others = session_arrays.learned(
         opened.extractor.quantized,
-        Learner(opened.extractor.cut, opened.settings.protocol),
+        opened.learner,
         opened.state.learner,
         opened.class_names,
     )

@@ -102,7 +102,9 @@ def predict(words: Sequence[str]) -> int:
     run = opened.open_run(arguments.run)
     show.notes(console, run.notes)
     photos = _read(arguments.photos, run.in_hw, arguments.strict, console)
-    shares = lessons.probabilities(run.settings, run.extractor, run.state, photos.images)
+    shares = lessons.probabilities(
+        run.settings, run.extractor, run.state, photos.images, strategy=run.strategy
+    )
     answers = []
     for file, row in zip(photos.paths, shares, strict=True):
         best = np.argsort(-row, kind="stable")[: arguments.top]

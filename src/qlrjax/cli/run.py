@@ -31,7 +31,8 @@ class RunArguments:
         out: The run's folder; made if it is not there.
         settings: All settings.
         preset: Strategy to start from: default, ar1star-free, ar1star, cwrstar, fine-tuning,
-            native-rehearsal or joint. A run that is gone on with starts from its own settings.
+            ncm-cosine, ncm-mahalanobis, native-rehearsal or joint. A run that is gone on with
+            starts from its own settings.
         config: TOML file of settings; flags win over it.
         fresh: Throw an earlier run in the folder away and start anew, its settings, too.
         contrast: Also learn the same stream without replays, to show what they are worth.

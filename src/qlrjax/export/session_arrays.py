@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.training.learner import Learner, LearnerState, inference_params
+from qlrjax.training.learner import Learner, LearnerState, predicting
 
 
 def learned(
@@ -16,9 +16,10 @@ def learned(
     Returns:
         "ranges" (real value of code 255 of every frozen layer), "latent_max", "class_names";
         "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std; "head" [C, classes], the one
-        to predict with; "replay.data" (packed), "replay.labels", "replay.filled", "replay.bits".
+        to predict with, and "head_bias" where a distance head has one; "replay.data" (packed),
+        "replay.labels", "replay.filled", "replay.bits".
     """
-    params = inference_params(learner, state)
+    params = predicting(learner, state)
     memory = state.memory
     arrays = {
         "ranges": np.asarray(quantized.ranges, np.float64),
@@ -31,6 +32,8 @@ def learned(
         "replay.bits": np.asarray(memory.bits),
         "replay.shape": np.asarray(memory.shape),
     }
+    if "bias" in params:
+        arrays["head_bias"] = np.asarray(params["bias"])
     for name, own in params["layers"].items():
         for field, value in (own | state.training.statistics[name]).items():
             arrays[f"adaptive.{name}.{field}"] = np.asarray(value)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qlrjax import files
-from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot
+from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot, upgrade
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
 from qlrjax.runs.same_run import SettingsMismatch
@@ -129,6 +129,8 @@ def restore(
     wanted = leaves.describe(template)
 
     def accept(described: Manifest) -> None:
+        named = upgrade.leaves(described.leaves, wanted)
+        described = dataclasses.replace(described, leaves=named)
         same_run.check(described, template, wanted, settings, free)
 
     found = read_newest(folder, accept, steps(folder) if at is None else [at])
@@ -136,7 +138,7 @@ def restore(
         return None
     described, arrays, records, notes = found
     return Restored(
-        state=leaves.from_host(template, arrays),
+        state=leaves.from_host(template, upgrade.leaves(arrays, wanted)),
         step=described.step,
         records=records,
         extra=described.extra,

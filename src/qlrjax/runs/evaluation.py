@@ -90,6 +90,8 @@ def _count(
         return tuple(Bad(row.path, str(error)) for row in rows)  # not one of them could be read
     label_of = {row.path: run.class_names.index(row.item) for row in rows}
     labels = np.array([label_of[path] for path in photos.paths])
-    shares = lessons.probabilities(run.settings, run.extractor, run.state, photos.images)
+    shares = lessons.probabilities(
+        run.settings, run.extractor, run.state, photos.images, strategy=run.strategy
+    )
     np.add.at(confusion, (labels, shares.argmax(axis=1)), 1)
     return photos.bad

@@ -26,6 +26,8 @@ class Facts:
         before: Step of the checkpoint before the last lesson or change of the classes, kept so
             that it can be undone; None where there is nothing to undo.
         change: What that was, in a few words.
+        strategy: What a strategy of the caller's own says of itself; empty where the settings
+            name it.
     """
 
     class_names: tuple[str, ...]
@@ -36,6 +38,7 @@ class Facts:
     run: str | None = None
     before: int | None = None
     change: str = ""
+    strategy: str = ""
 
     def to_extra(self) -> dict[str, Any]:
         """As plain JSON for a manifest; what is not there is left out."""
@@ -56,9 +59,6 @@ def from_extra(extra: Mapping[str, Any]) -> Facts:
         check_class(name, "the checkpoint's class")
     if len(set(names)) != len(names):
         raise ValueError(_wrong("class_names"))
-    change = extra.get("change", "")
-    if not isinstance(change, str) or len(change) > 1000:
-        raise ValueError(_wrong("change"))
     before, run = extra.get("before"), extra.get("run")
     if run is not None and not (isinstance(run, str) and _ID.fullmatch(run)):
         raise ValueError(_wrong("run"))
@@ -70,13 +70,21 @@ def from_extra(extra: Mapping[str, Any]) -> Facts:
         stage_sha256=_digest(extra, "stage_sha256"),
         run=run,
         before=None if before is None else _count(extra, "before", 0, 10**8),
-        change=change,
+        change=_words(extra, "change", 1000),
+        strategy=_words(extra, "strategy", 10**5),
     )
 
 
 def _count(extra: Mapping[str, Any], name: str, least: int, most: int) -> int:
     value = extra.get(name)
     if type(value) is not int or not least <= value <= most:
+        raise ValueError(_wrong(name))
+    return value
+
+
+def _words(extra: Mapping[str, Any], name: str, most: int) -> str:
+    value = extra.get(name, "")
+    if not isinstance(value, str) or len(value) > most:
         raise ValueError(_wrong(name))
     return value
 

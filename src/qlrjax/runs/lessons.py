@@ -14,8 +14,9 @@ from qlrjax.runs import grow
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
 from qlrjax.streams.photos import read_all
-from qlrjax.training import evaluate, learner, newclass
+from qlrjax.training import evaluate, learner, strategies
 from qlrjax.training.learner import EventData, Learner
+from qlrjax.training.strategies import LateClass, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,9 @@ def learn(
     state: SessionState,
     label: str,
     images: UInt8[np.ndarray, "n h w 3"],
+    strategy: Strategy | None = None,
 ) -> Lesson:
-    """One learning event with photos of one class; a new one is learned as `newclass` says.
+    """One learning event with photos of one class; a new one is learned as `LateClass` says.
 
     Photos count as an event like the stream's, so that admission goes on as in the protocol; but
     `state.position`, the place in the stream, stays where it is.
@@ -62,21 +64,21 @@ def learn(
         state: Consumed.
         label: The class.
         images: At the network's size.
+        strategy: Of the run, if it is not the one that its settings name.
     """
-    is_new = label not in class_names
-    if is_new:
+    strategy = strategy or strategies.named(settings.protocol, settings.replays)
+    if label not in class_names:
         class_names = (*class_names, label)
-        state = grow.add_class(state)
-    taught = Learner(extractor.cut.with_classes(len(class_names)), settings.protocol)
-    index, latents = class_names.index(label), extractor(images)
+        state = grow.add_class(state, strategy)
+    index, latents = class_names.index(label), jnp.asarray(extractor(images))
     # One that was forgotten, or that the stream has not brought yet, is new to the head, too.
-    if is_new or not float(state.learner.head.past[index]):
-        changed, losses = newclass.learn(taught, state.learner, latents, index, settings.seed)
-    else:
-        labels = np.full(len(images), index, np.int32)
-        number = int(state.learner.event)
-        data = EventData(jnp.asarray(latents), labels, number, settings.seed)
-        changed, losses = learner.learn_event(taught, state.learner, data)
+    is_new = not float(strategy.past(state.learner.training.kept)[index])
+    if is_new and strategy.trains:  # what trains nothing learns every class alike
+        strategy = LateClass(run=strategy, weight_decay=settings.protocol.weight_decay)
+    taught = Learner(extractor.cut.with_classes(len(class_names)), settings.protocol, strategy)
+    labels = np.full(len(images), index, np.int32)
+    data = EventData(latents, labels, int(state.learner.event), settings.seed)
+    changed, losses = learner.learn_event(taught, state.learner, data)
     latest = max(int(state.position) - 1, 0)
     first_seen = jnp.minimum(state.introduced[index], latest)
     state = dataclasses.replace(
@@ -85,8 +87,8 @@ def learn(
     record = {
         "learned_from_photos": label,
         "images": len(images),
-        "loss_first": float(losses[0]),
-        "loss_last": float(losses[-1]),
+        "loss_first": float(losses[0]) if len(losses) else None,
+        "loss_last": float(losses[-1]) if len(losses) else None,
         "replays_filled": int(changed.memory.filled),
     }
     return Lesson(state, class_names, record)
@@ -98,6 +100,7 @@ def probabilities(
     state: SessionState,
     images: np.ndarray,
     are_latents: bool = False,
+    strategy: Strategy | None = None,
 ) -> Float32[np.ndarray, "n classes"]:
     """Softmax over the classes learned so far; classes never seen have probability 0.
 
@@ -107,12 +110,14 @@ def probabilities(
         state: The learner.
         images: uint8[n, h, w, 3] at the network's size.
         are_latents: `images` are the extractor's latents already.
+        strategy: Of the run, if it is not the one that its settings name.
     """
+    strategy = strategy or strategies.named(settings.protocol, settings.replays)
     classes = state.introduced.shape[0]
-    taught = Learner(extractor.cut.with_classes(classes), settings.protocol)
+    taught = Learner(extractor.cut.with_classes(classes), settings.protocol, strategy)
     latents = images if are_latents else extractor(images)
     logits = evaluate.logits(taught, state.learner, latents)
-    seen = np.asarray(state.learner.head.past) > 0
+    seen = np.asarray(strategy.past(state.learner.training.kept)) > 0
     logits = np.where(seen[None, :], logits, -np.inf)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -22,6 +22,9 @@ from qlrjax.runs.lessons import Lesson
 from qlrjax.runs.manifest import Manifest
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
+from qlrjax.training import strategies
+from qlrjax.training.learner import Learner
+from qlrjax.training.strategies import Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class OpenRun:
 
     Attributes:
         settings: Of the run.
+        strategy: What is kept besides replays, and who answers.
         extractor: The frozen stage and the network, with as many logits as classes.
         class_names: In label order.
         state: The learner.
@@ -41,6 +45,7 @@ class OpenRun:
     """
 
     settings: Settings
+    strategy: Strategy
     extractor: Extractor
     class_names: tuple[str, ...]
     state: SessionState
@@ -55,9 +60,18 @@ class OpenRun:
         """Height and width of the images that the network takes, pixels."""
         return self.extractor.cut.network.in_hw
 
+    @property
+    def learner(self) -> Learner:
+        """What learns."""
+        return Learner(self.extractor.cut, self.settings.protocol, self.strategy)
 
-def open_run(folder: Path) -> OpenRun:
+
+def open_run(folder: Path, strategy: Strategy | None = None) -> OpenRun:
     """Reads a run back, finished or interrupted; neither its data nor pretrained weights are used.
+
+    Args:
+        folder: Of the run.
+        strategy: Of a run that was learned with a strategy of your own, which no file can hold.
 
     Raises:
         ValueError: The folder holds no run with at least one learned event, or it is damaged, or
@@ -70,10 +84,10 @@ def open_run(folder: Path) -> OpenRun:
             f"no checkpoint in {printable(folder)} is intact; give the command of the run again to "
             "see why"
         )
-    return _open(folder, described, None)
+    return _open(folder, described, None, strategy)
 
 
-def open_step(folder: Path, step: int) -> OpenRun:
+def open_step(folder: Path, step: int, strategy: Strategy | None = None) -> OpenRun:
     """`open_run` of an older checkpoint; newer ones stay as they are.
 
     Raises:
@@ -85,17 +99,22 @@ def open_step(folder: Path, step: int) -> OpenRun:
         raise ValueError(
             f"checkpoint {step} in {printable(folder)} is missing or damaged ({error})"
         ) from error
-    return _open(folder, described, step)
+    return _open(folder, described, step, strategy)
 
 
-def _open(folder: Path, described: Manifest, step: int | None) -> OpenRun:
+def _open(
+    folder: Path, described: Manifest, step: int | None, strategy: Strategy | None
+) -> OpenRun:
     settings = settings_file.from_dict(described.settings)
     kept = run_facts.from_extra(described.extra)
     extractor = load_stage(folder, kept)
     needs.check(settings, len(kept.class_names))
     untrained = weights.random(extractor.cut.network, 0)
+    strategy = strategy or strategies.named(settings.protocol, settings.replays)
+    check_strategy(kept, settings, strategy)
+    taught = Learner(extractor.cut, settings.protocol, strategy)
     template = sessions.initial_state(
-        settings, extractor.cut, untrained, extractor.latent_max, kept.events
+        settings, taught, untrained, extractor.latent_max, kept.events
     )
     place = folder / marker.CHECKPOINTS
     restored = checkpoint.restore(place, template, described.settings, at=step)
@@ -103,6 +122,7 @@ def _open(folder: Path, described: Manifest, step: int | None) -> OpenRun:
     check_finite(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
     return OpenRun(
         settings=settings,
+        strategy=strategy,
         extractor=extractor,
         class_names=kept.class_names,
         state=restored.state,
@@ -172,6 +192,22 @@ def publish(
 def next_step(checkpoints: Path, event: int) -> int:
     """The number of the next checkpoint: that of the event, or more after changes of classes."""
     return max(event, *(step + 1 for step in checkpoint.steps(checkpoints)), 0)
+
+
+def own_strategy(settings: Settings, strategy: Strategy) -> str:
+    """What a strategy of the caller's own says of itself; empty for the one the settings name."""
+    named = strategies.named(settings.protocol, settings.replays)
+    return "" if strategy == named else repr(strategy)
+
+
+def check_strategy(kept: Facts, settings: Settings, strategy: Strategy) -> None:
+    """Raises ValueError unless a run was learned with that strategy."""
+    if own_strategy(settings, strategy) != kept.strategy:
+        wanted = kept.strategy or "the strategy that its settings name"
+        raise ValueError(
+            f"the run was learned with {wanted}, not with {strategy}; give it its own: "
+            "prepare(settings, strategy=...) to go on, open_run(folder, strategy=...) to read"
+        )
 
 
 def check_finite(state: SessionState, what: str) -> None:

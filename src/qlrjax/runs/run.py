@@ -17,7 +17,7 @@ from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import stagefile
 from qlrjax.names import printable
-from qlrjax.runs import checkpoint, learning, marker, opened, runfolder
+from qlrjax.runs import checkpoint, learning, marker, opened, runfolder, upgrade
 from qlrjax.runs import facts as run_facts
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.interrupt import Stop
@@ -94,7 +94,8 @@ def run(
             `FREE_SETTINGS`.
         folder: Made if it is not there.
         fresh: Throw the run in the folder away first.
-        session: What to work on, if it is prepared already.
+        session: What to work on, if it is prepared already: a strategy, a stream or a network of
+            your own come with it, each time the run goes on.
         on_event: Called with the record of every event, those from before included.
         on_progress: See `session.prepare`.
         stop: Asked between events; what was learned is saved first.
@@ -185,19 +186,21 @@ def _kept(work: Work, settings: Settings) -> Facts | None:
 
 def _prepare(work: Work, settings: Settings, kept: Facts | None) -> Session:
     if kept is None:
-        return sessions.prepare(settings, None, (), work.on_progress)
+        return sessions.prepare(settings, on_progress=work.on_progress)
     added = kept.class_names[kept.stream_classes :]
     try:
         extractor = opened.load_stage(work.folder, kept)
     except ValueError:
         # The same images give the same stage again; if they do not, the error stands.
-        session = sessions.prepare(settings, None, added, work.on_progress)
+        earlier = sessions.Earlier(extra_names=added)
+        session = sessions.prepare(settings, earlier=earlier, on_progress=work.on_progress)
         stage = stagefile.dump(session.extractor)
         if hashlib.sha256(stage).hexdigest() != kept.stage_sha256:
             raise
         files.write_atomic(work.folder / STAGE, stage)
     else:
-        session = sessions.prepare(settings, extractor, added, work.on_progress)
+        earlier = sessions.Earlier(extractor, added)
+        session = sessions.prepare(settings, earlier=earlier, on_progress=work.on_progress)
     # Renamed classes keep their new names.
     fits = len(kept.class_names) == len(session.class_names)
     return dataclasses.replace(session, class_names=kept.class_names) if fits else session
@@ -213,9 +216,13 @@ def _begin(
             f"the images of {printable(session.settings.stream.data)!r} are not those that the run "
             f"in {printable(folder)} has learned from; give it its own data, or name another folder"
         )
+    if kept is not None:
+        opened.check_strategy(kept, session.settings, session.strategy)
     template = sessions.start(session)
     values = settings_file.to_dict(session.settings)
-    free = FREE_SETTINGS if kept is None else (*FREE_SETTINGS, "weights")  # compared by `_kept`
+    free = FREE_SETTINGS
+    if kept is not None:  # `_kept` compared the weights, and all settings there were none of then
+        free += ("weights", *_newer(work, session.settings))
     restored = checkpoint.restore(work.checkpoints, template, values, free)
     _write_settings(work, session.settings, is_new=restored is None)
     if restored is not None:
@@ -232,6 +239,11 @@ def _begin(
     else:
         (folder / FIDELITY).unlink(missing_ok=True)
     return template, (), _facts(session, work.own, hashlib.sha256(stage).hexdigest())
+
+
+def _newer(work: Work, settings: Settings) -> tuple[str, ...]:
+    described = checkpoint.peek(work.checkpoints)
+    return upgrade.newer_settings(described.settings, settings) if described else ()
 
 
 def _write_settings(work: Work, settings: Settings, is_new: bool) -> None:
@@ -255,6 +267,7 @@ def _facts(session: Session, own: marker.Marker, stage_sha256: str) -> Facts:
         stream=session.stream.digest(),
         stage_sha256=stage_sha256,
         run=own.id,
+        strategy=opened.own_strategy(session.settings, session.strategy),
     )
 
 

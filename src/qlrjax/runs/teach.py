@@ -49,7 +49,9 @@ def learn(run: OpenRun, label: str, images: UInt8[np.ndarray, "n h w 3"]) -> Les
         `replays_accuracy` and `replays_accuracy_before`, of what the replay memory holds.
     """
     before = replays_accuracy(run, run.state)
-    lesson = lessons.learn(run.settings, run.extractor, run.class_names, run.state, label, images)
+    lesson = lessons.learn(
+        run.settings, run.extractor, run.class_names, run.state, label, images, run.strategy
+    )
     index = lesson.class_names.index(label)
     found = _predicted(run, lesson.state, images)
     record = {**lesson.record, "photos_accuracy": float(np.mean(found == index))}
@@ -75,7 +77,7 @@ def replays_accuracy(run: OpenRun, state: SessionState) -> float | None:
 
 def classes(run: OpenRun) -> list[ClassInfo]:
     """All classes of a run, in label order."""
-    seen = np.asarray(run.state.learner.head.past)
+    seen = np.asarray(run.strategy.past(run.state.learner.training.kept))
     replays = np.asarray(replay.class_counts(run.state.learner.memory, len(run.class_names)))
     return [
         ClassInfo(
@@ -118,9 +120,9 @@ def forget(run: OpenRun, name: str) -> Lesson:
     gone = classes(run)[index].replays
     record: Record = {"forgot": name, "replays_removed": gone} | fell_back(run)
     if index < run.facts.stream_classes:
-        return Lesson(grow.forget_class(run.state, index), run.class_names, record)
+        return Lesson(grow.forget_class(run.state, run.strategy, index), run.class_names, record)
     names = (*run.class_names[:index], *run.class_names[index + 1 :])
-    return Lesson(grow.remove_class(run.state, index), names, record)
+    return Lesson(grow.remove_class(run.state, run.strategy, index), names, record)
 
 
 def undo(folder: Path, run: OpenRun) -> str:
@@ -142,7 +144,7 @@ def undo(folder: Path, run: OpenRun) -> str:
             "there is nothing to undo: no lesson or change of the classes came last (one can be "
             "undone, and only before more events of the stream are learned)"
         )
-    before = opened.open_step(folder, run.facts.before)
+    before = opened.open_step(folder, run.facts.before, run.strategy)
     change = run.facts.change or "the last change"
     kept = dataclasses.replace(before.facts, run=run.facts.run, before=None, change="")
     records: Sequence[Record] = (*before.records, {"undone": change} | fell_back(run))
@@ -166,5 +168,7 @@ def _index(run: OpenRun, name: str) -> int:
 def _predicted(
     run: OpenRun, state: SessionState, images: np.ndarray, are_latents: bool = False
 ) -> np.ndarray:
-    shares = lessons.probabilities(run.settings, run.extractor, state, images, are_latents)
+    shares = lessons.probabilities(
+        run.settings, run.extractor, state, images, are_latents, run.strategy
+    )
     return shares.argmax(axis=1)

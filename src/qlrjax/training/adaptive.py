@@ -26,19 +26,22 @@ class RenormLimits:
     d_max: Float32[Array, ""]
 
 
-def init(cut: Cut, parameters: floating.Parameters) -> tuple[Params, Statistics]:
+def init(
+    cut: Cut, parameters: floating.Parameters, epsilon_in_std: bool = True
+) -> tuple[Params, Statistics]:
     """Trained parameters and statistics from pretrained ones; the head starts at zero.
 
     std = sqrt(variance + epsilon): epsilon stays inside the root, since pretrained variances can be
-    as small as 1e-35.
+    as small as 1e-35. ar1-pytorch leaves it out, as `epsilon_in_std=False` does.
     """
+    epsilon = cut.network.bn_epsilon if epsilon_in_std else 0.0
     layers, statistics = {}, {}
     for layer in cut.normalised:
         source = parameters[layer.name]
         layers[layer.name] = {
             name: jnp.asarray(source[name], jnp.float32) for name in ("weight", "gamma", "beta")
         }
-        std = np.sqrt(np.asarray(source["variance"], np.float64) + cut.network.bn_epsilon)
+        std = np.sqrt(np.asarray(source["variance"], np.float64) + epsilon)
         statistics[layer.name] = {
             "mean": jnp.asarray(source["mean"], jnp.float32),
             "std": jnp.asarray(std, jnp.float32),
@@ -53,6 +56,7 @@ def forward(
     statistics: Statistics,
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
+    there: Bool[Array, " n"] | None = None,
 ) -> tuple[Float32[Array, "n classes"], Statistics]:
     """Logits of a batch of dequantized latents.
 
@@ -63,12 +67,16 @@ def forward(
         latents: Real-valued inputs of the first trained layer.
         limits: Given, the batch's own statistics normalise it, corrected within the limits (batch
             renorm, training). None: the running statistics do (inference).
+        there: Latents that count in the batch's statistics; None: all.
 
     Returns:
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
-    pooled, batch_statistics = features(cut, params, statistics, latents, limits)
-    return pooled @ params["head"], batch_statistics
+    pooled, batch_statistics = features(cut, params, statistics, latents, limits, there)
+    logits = pooled @ params["head"]
+    if "bias" in params:  # only of heads that are computed, see `strategies.distance`
+        logits = logits + params["bias"][None, :]
+    return logits, batch_statistics
 
 
 def features(
@@ -77,6 +85,7 @@ def features(
     statistics: Statistics,
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
+    there: Bool[Array, " n"] | None = None,
 ) -> tuple[Float32[Array, "n features"], Statistics]:
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
     x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
@@ -87,7 +96,7 @@ def features(
         if limits is None:
             y = (y - _row(running["mean"])) / _row(running["std"])
         else:
-            batch = batch_moments(y, cut.network.bn_epsilon)
+            batch = batch_moments(y, cut.network.bn_epsilon, there)
             batch_statistics[layer.name] = batch
             y = renormalise(y, batch, running, limits)
         y = y * _row(trained["gamma"]) + _row(trained["beta"])
@@ -95,10 +104,18 @@ def features(
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 
-def batch_moments(y: Float32[Array, "n h w c"], epsilon: float) -> dict[str, Array]:
-    """Mean and sqrt(biased variance + epsilon) per channel."""
-    mean = jnp.mean(y, axis=(0, 1, 2))
-    variance = jnp.mean((y - _row(mean)) ** 2, axis=(0, 1, 2))
+def batch_moments(
+    y: Float32[Array, "n h w c"], epsilon: float, there: Bool[Array, " n"] | None = None
+) -> dict[str, Array]:
+    """Mean and sqrt(biased variance + epsilon) per channel, of the samples that are there."""
+    if there is None:
+        mean = jnp.mean(y, axis=(0, 1, 2))
+        variance = jnp.mean((y - _row(mean)) ** 2, axis=(0, 1, 2))
+    else:
+        share = there.astype(jnp.float32) / jnp.sum(there.astype(jnp.float32))
+        share = share.reshape(-1, 1, 1, 1) / (y.shape[1] * y.shape[2])
+        mean = jnp.sum(y * share, axis=(0, 1, 2))
+        variance = jnp.sum((y - _row(mean)) ** 2 * share, axis=(0, 1, 2))
     return {"mean": mean, "std": jnp.sqrt(variance + epsilon)}
 
 

@@ -61,6 +61,14 @@ def tickets(key: Key, count: int) -> Float32[Array, " count"] | UInt32[Array, " 
     return jax.random.uniform(key, (count,))
 
 
+def fractions(key: Key, count: int) -> Float32[Array, " count"]:
+    """As `tickets`, from 0 to below 1 whatever the generator; 24 bits of it."""
+    numbers = tickets(key, count)
+    if _is_portable(key):
+        return (numbers >> np.uint32(8)).astype(jnp.float32) * np.float32(2**-24)
+    return numbers
+
+
 def _is_portable(key: Key) -> bool:
     return key.dtype == jnp.uint32
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float32, Int
 
 from qlrjax.network import Cut
 from qlrjax.training import adaptive, replay
-from qlrjax.training.learner import Learner, LearnerState, inference_params
+from qlrjax.training.learner import Learner, LearnerState, predicting
 
 _BATCH = 128
 
@@ -17,8 +17,8 @@ _BATCH = 128
 def logits(
     learner: Learner, state: LearnerState, latents: np.ndarray
 ) -> Float32[np.ndarray, "n classes"]:
-    """Logits of latents, uint8 codes or float32, with the consolidated head under CWR*."""
-    params, statistics = inference_params(learner, state), state.training.statistics
+    """Logits of latents, uint8 codes or float32, from what the strategy predicts with."""
+    params, statistics = predicting(learner, state), state.training.statistics
     outputs = []
     for start in range(0, len(latents), _BATCH):
         batch = latents[start : start + _BATCH]

@@ -1,12 +1,13 @@
 """One learning event as a pure function: state and new latents in, state and losses out.
 
-The protocol is that of Pellegrini et al. (arXiv 1912.01100) as coded in vlomonaco/ar1-pytorch: CWR*
-head, batch renorm, SGD with momentum and weight decay, mini-batches of new and replayed latents,
-random admission of slots // (event + 1) new latents.
+The protocol is that of Pellegrini et al. (arXiv 1912.01100) as coded in vlomonaco/ar1-pytorch:
+batch renorm, SGD with momentum and weight decay, mini-batches of new and replayed latents. What
+becomes of the head, of what mattered and of the memory is the strategy's, see `strategies`.
 """
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.struct
 import jax
@@ -16,16 +17,10 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32
 
 from qlrjax.network import Cut
-from qlrjax.training import adaptive, draws, head, minibatch, replay, synaptic
-from qlrjax.training.protocol import (
-    EventRates,
-    Protocol,
-    consolidates,
-    optimizer,
-    rates_at,
-    renorm_limits,
-)
+from qlrjax.training import adaptive, draws, minibatch, replay
+from qlrjax.training.protocol import EventRates, Protocol, optimizer, rates_at, renorm_limits
 from qlrjax.training.replay import Latents
+from qlrjax.training.strategies import ClassCounts, Learned, Offer, Step, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +29,13 @@ class Learner:
 
     Attributes:
         cut: The network and where it is cut.
-        protocol: How events are learned.
+        protocol: How mini-batches are made and learned.
+        strategy: What is kept besides replays, and who answers.
     """
 
     cut: Cut
     protocol: Protocol
+    strategy: Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +65,13 @@ class Training:
         params: Adaptive parameters, see `adaptive`.
         statistics: Running statistics of batch renorm.
         optimizer: optax state, the momentum.
-        synapses: Synaptic Intelligence, or None when it is off.
+        kept: What the strategy keeps, a pytree of its own.
     """
 
     params: adaptive.Params
     statistics: adaptive.Statistics
     optimizer: optax.OptState
-    synapses: synaptic.Synapses | None
+    kept: Any
 
 
 @flax.struct.dataclass
@@ -83,13 +80,11 @@ class LearnerState:
 
     Attributes:
         training: What mini-batches change.
-        head: Consolidated head.
         memory: Replay memory.
         event: Number of events learned.
     """
 
     training: Training
-    head: head.Head
     memory: replay.ReplayMemory
     event: Int32[Array, ""]
 
@@ -101,14 +96,10 @@ def init(
     memory: replay.ReplayMemory,
 ) -> LearnerState:
     """A learner that has seen nothing."""
-    protocol = learner.protocol
-    synapses = synaptic.init(params["layers"]) if protocol.synaptic_strength else None
-    return LearnerState(
-        training=Training(params, statistics, optimizer(protocol).init(params), synapses),
-        head=head.init(*params["head"].shape),
-        memory=memory,
-        event=jnp.zeros((), jnp.int32),
-    )
+    momentum = optimizer(learner.protocol).init(params)
+    kept = learner.strategy.start(params, memory)
+    training = Training(params, statistics, momentum, kept)
+    return LearnerState(training, memory, jnp.zeros((), jnp.int32))
 
 
 def learn_event(
@@ -118,13 +109,22 @@ def learn_event(
 
     Args:
         learner: What learns.
-        state: Donated: do not use it afterwards.
+        state: Consumed: do not use it afterwards.
         data: The event.
 
     Returns:
-        The new state and the loss of every mini-batch.
+        The new state, and the loss of every mini-batch or step of what the strategy fits itself.
     """
-    return _learn(learner, state, _prepare(learner.protocol, state.memory, data))
+    if learner.strategy.trains:
+        return _learn(learner, state, _prepare(learner.protocol, state.memory, data))
+    event = _unplanned(learner.protocol, data)
+    counts = _class_counts(learner.cut.classes, state.memory, event)
+    return _finish(learner, state, event, counts)
+
+
+def predicting(learner: Learner, state: LearnerState) -> adaptive.Params:
+    """Parameters to predict with."""
+    return learner.strategy.predict(state.training.kept, state.training.params)
 
 
 @flax.struct.dataclass
@@ -136,9 +136,9 @@ class _Prepared:
         labels: int32[n].
         valid: Rows that are no padding.
         learned: Rows that are in the plan; only these may be admitted.
-        plan: See `minibatch`.
+        plan: See `minibatch`; no rows where the strategy trains nothing.
         rates: Of the event.
-        count: Latents to admit.
+        number: Of the event.
         key: Of the admission.
     """
 
@@ -148,35 +148,61 @@ class _Prepared:
     learned: Bool[Array, " n"]
     plan: Int32[Array, "batches size"]
     rates: EventRates
-    count: Int32[Array, ""]
+    number: Int32[Array, ""]
     key: draws.Key
 
 
 def _prepare(protocol: Protocol, memory: replay.ReplayMemory, data: EventData) -> _Prepared:
-    new, event = len(data.labels), data.number
+    event, filled = data.number, int(memory.filled)
+    repeated = 0
+    if protocol.pad_first and event == 0:
+        repeated = min(-len(data.labels) % protocol.minibatch, len(data.labels))
+    new = repeated + len(data.labels)
     rows = max(data.pad_to or new, new)
     plan_key, admit_key = draws.split(draws.start(protocol.draws, data.seed, event))
-    filled = int(memory.filled)
     composition = minibatch.compose(
         new, memory.slots if filled else 0, protocol.minibatch, protocol.drop_remainder
     )
+    composition = dataclasses.replace(composition, rereads=not protocol.short_minibatches)
     epochs = protocol.first_epochs if event == 0 else protocol.epochs
     plan = minibatch.plan(plan_key, composition, new, rows, filled, epochs, protocol.reshuffle)
     learned = np.zeros(rows, bool)
-    learned[np.unique(plan[plan < rows])] = True
-    count = replay.quota(memory.slots, event, int(learned.sum()))
-    latents, padding = data.latents, ((0, rows - new),)
-    if rows > new:
-        latents = jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0)))
-    return _Prepared(
-        latents=latents,
-        labels=jnp.asarray(np.pad(data.labels.astype(np.int32), padding)),
-        valid=jnp.asarray(np.arange(rows) < new),
+    learned[np.unique(plan[(plan >= 0) & (plan < rows)])] = True
+    return dataclasses.replace(
+        _padded(data, repeated, rows),
         learned=jnp.asarray(learned),
         plan=jnp.asarray(plan),
         rates=rates_at(protocol, event),
-        count=jnp.asarray(count, jnp.int32),
         key=admit_key,
+    )
+
+
+def _unplanned(protocol: Protocol, data: EventData) -> _Prepared:
+    rows = max(data.pad_to or 0, len(data.labels))
+    key = draws.start(protocol.draws, data.seed, data.number)
+    return dataclasses.replace(_padded(data, 0, rows), key=key)
+
+
+def _padded(data: EventData, repeated: int, rows: int) -> _Prepared:
+    """The event's arrays: its first `repeated` latents once more, its latents, then padding."""
+    latents, labels = data.latents, data.labels.astype(np.int32)
+    valid = np.arange(repeated + len(labels)) >= repeated
+    if repeated:
+        latents = jnp.concatenate([latents[:repeated], latents])
+        labels = np.concatenate([labels[:repeated], labels])
+    padding = ((0, rows - len(labels)),)
+    if rows > len(labels):
+        latents = jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0)))
+    is_valid = jnp.asarray(np.pad(valid, padding))
+    return _Prepared(
+        latents=latents,
+        labels=jnp.asarray(np.pad(labels, padding)),
+        valid=is_valid,
+        learned=is_valid,
+        plan=jnp.zeros((0, 0), jnp.int32),
+        rates=EventRates.none(),
+        number=jnp.asarray(data.number, jnp.int32),
+        key=jnp.zeros((), jnp.uint32),
     )
 
 
@@ -184,37 +210,45 @@ def _prepare(protocol: Protocol, memory: replay.ReplayMemory, data: EventData) -
 def _learn(
     learner: Learner, state: LearnerState, event: _Prepared
 ) -> tuple[LearnerState, Float32[Array, " batches"]]:
-    counts = _class_counts(event.labels, event.valid, learner.cut.classes)
-    counts = counts + replay.class_counts(state.memory, learner.cut.classes)
+    counts = _class_counts(learner.cut.classes, state.memory, event)
     step = functools.partial(_train_step, learner, state.memory, event)
     index = jnp.arange(event.plan.shape[0], dtype=jnp.int32)
-    begun = _start(learner.protocol, state, counts > 0)
+    begun = _start(learner.strategy, state, counts)
     training, losses = jax.lax.scan(step, begun, (index, event.plan))
-    if training.synapses is not None:
-        settled = synaptic.consolidate(training.synapses, training.params["layers"])
-        training = dataclasses.replace(training, synapses=settled)
-    memory = replay.admit(
-        state.memory, event.key, event.latents, event.labels, event.learned, event.count
-    )
-    changed = LearnerState(
-        training=training,
-        head=head.consolidate(state.head, training.params["head"], counts),
-        memory=memory,
-        event=state.event + 1,
-    )
+    changed, _ = _finish(learner, dataclasses.replace(state, training=training), event, counts)
     return changed, losses
 
 
-def _start(protocol: Protocol, state: LearnerState, present: Bool[Array, " classes"]) -> Training:
-    """An event begins with the present classes' head, and the second one without momentum."""
-    params = state.training.params
-    if consolidates(protocol, state.memory.slots):
-        params = {**params, "head": head.load(state.head, present)}
+def _start(strategy: Strategy, state: LearnerState, counts: ClassCounts) -> Training:
+    """An event begins with the strategy's parameters, and the second one without momentum."""
+    params = strategy.before(state.training.kept, state.training.params, counts)
     # ar1-pytorch makes a new optimizer after the first event and keeps it from then on.
     momentum = jax.tree.map(
         lambda m: jnp.where(state.event == 1, jnp.zeros_like(m), m), state.training.optimizer
     )
     return dataclasses.replace(state.training, params=params, optimizer=momentum)
+
+
+def _finish(
+    learner: Learner, state: LearnerState, event: _Prepared, counts: ClassCounts
+) -> tuple[LearnerState, Float32[Array, " steps"]]:
+    """Consolidation and admission."""
+    strategy, training = learner.strategy, state.training
+    learned = Learned(
+        cut=learner.cut,
+        statistics=training.statistics,
+        memory=state.memory,
+        latents=event.latents,
+        labels=event.labels,
+        valid=event.valid,
+        counts=counts,
+    )
+    done = strategy.after(training.kept, training.params, learned)
+    offer = Offer(event.latents, event.labels, event.learned, event.number, event.key)
+    kept, memory = strategy.admit(done.kept, state.memory, offer)
+    training = dataclasses.replace(training, params=done.params, kept=kept)
+    losses = jnp.zeros((0,), jnp.float32) if done.losses is None else done.losses
+    return LearnerState(training, memory, state.event + 1), losses
 
 
 def _train_step(
@@ -224,33 +258,34 @@ def _train_step(
     state: Training,
     step: tuple[Int32[Array, ""], Int32[Array, " size"]],
 ) -> tuple[Training, Float32[Array, ""]]:
-    protocol, (index, rows) = learner.protocol, step
+    protocol, strategy, (index, rows) = learner.protocol, learner.strategy, step
     batch, batch_labels = gather(memory, event.latents, event.labels, rows)
     limits = renorm_limits(protocol, event.rates, index, rows.shape[0])
+    there = rows >= 0 if protocol.short_minibatches else None
 
     def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, adaptive.Statistics]]:
-        logits, moments = adaptive.forward(learner.cut, params, state.statistics, batch, limits)
-        task = adaptive.cross_entropy(logits, batch_labels, jnp.ones(rows.shape, bool))
-        total = task
-        if state.synapses is not None:
-            held = synaptic.penalty(state.synapses, params["layers"])
-            total = task + protocol.synaptic_strength * held
-        return total, (task, moments)
+        logits, moments = adaptive.forward(
+            learner.cut, params, state.statistics, batch, limits, there
+        )
+        counted = jnp.ones(rows.shape, bool) if there is None else there
+        task = adaptive.cross_entropy(logits, batch_labels, counted)
+        held = strategy.penalty(state.kept, params)
+        return task if held is None else task + held, (task, moments)
 
     gradients, (loss, moments) = jax.grad(loss_of, has_aux=True)(state.params)
+    updates: Any
     updates, momentum = optimizer(protocol).update(gradients, state.optimizer, state.params)
-    params = jax.tree.map(lambda p, u: p - event.rates.learning_rate * u, state.params, updates)
+    rate = event.rates.learning_rate
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+    if protocol.head_rate != 1.0:
+        params["head"] = state.params["head"] - protocol.head_rate * rate * updates["head"]
     if not protocol.train_layers:
         params = {**params, "layers": state.params["layers"]}
     statistics = state.statistics
     if moments and protocol.train_layers:
         statistics = adaptive.update_statistics(statistics, moments, event.rates.renorm_momentum)
-    synapses = state.synapses
-    if synapses is not None:
-        synapses = synaptic.follow(
-            synapses, gradients["layers"], state.params["layers"], params["layers"]
-        )
-    return Training(params, statistics, momentum, synapses), loss
+    kept = strategy.follow(state.kept, Step(gradients, state.params, params))
+    return Training(params, statistics, momentum, kept), loss
 
 
 def gather(
@@ -261,7 +296,7 @@ def gather(
 ) -> tuple[Float32[Array, "size h w c"], Int32[Array, " size"]]:
     """Real-valued latents and labels of one mini-batch's rows, see `minibatch`."""
     new = latents.shape[0]
-    own = jnp.minimum(rows, new - 1)
+    own = jnp.clip(rows, 0, new - 1)
     batch = replay.decode_codes(latents[own], memory.latent_max)
     if memory.slots == 0:
         return batch, labels[own]
@@ -271,15 +306,7 @@ def gather(
     return batch, jnp.where(is_new, labels[own], memory.labels[slots])
 
 
-def inference_params(learner: Learner, state: LearnerState) -> adaptive.Params:
-    """Parameters to predict with: the consolidated head under CWR*."""
-    if consolidates(learner.protocol, state.memory.slots):
-        return {**state.training.params, "head": state.head.weight}
-    return state.training.params
-
-
-def _class_counts(
-    labels: Int32[Array, " n"], valid: Bool[Array, " n"], classes: int
-) -> Int32[Array, " classes"]:
-    hits = (labels[:, None] == jnp.arange(classes)[None, :]) & valid[:, None]
-    return jnp.sum(hits.astype(jnp.int32), axis=0)
+def _class_counts(classes: int, memory: replay.ReplayMemory, event: _Prepared) -> ClassCounts:
+    hits = (event.labels[:, None] == jnp.arange(classes)[None, :]) & event.valid[:, None]
+    new = jnp.sum(hits.astype(jnp.int32), axis=0)
+    return ClassCounts(new, replay.class_counts(memory, classes))

@@ -26,11 +26,14 @@ class Composition:
         size: Latents in a mini-batch.
         new: New ones among them.
         count: Mini-batches an epoch.
+        rereads: Where stored latents run out, the first ones are read again; False leaves their
+            places in the plan at -1, which makes short mini-batches (ar1-pytorch).
     """
 
     size: int
     new: int
     count: int
+    rereads: bool = True
 
 
 def compose(new: int, replays: int, size: int, drop_remainder: bool) -> Composition:
@@ -75,13 +78,8 @@ def plan(
         epochs: Passes over the new latents.
         reshuffle: A new order every epoch; otherwise the order is drawn once (ar1-pytorch).
     """
-    return np.concatenate(
-        [
-            _epoch(draws.fold_in(key, epoch if reshuffle else 0), composition, new,
-                   new_rows, filled)
-            for epoch in range(epochs)
-        ]
-    )  # fmt: skip
+    keys = [draws.fold_in(key, epoch if reshuffle else 0) for epoch in range(epochs)]
+    return np.concatenate([_epoch(own, composition, new, new_rows, filled) for own in keys])
 
 
 def _epoch(
@@ -94,7 +92,10 @@ def _epoch(
         mine = order[index * composition.new : (index + 1) * composition.new]
         others = composition.size - len(mine)
         if filled:
-            rest = new_rows + (cursor + np.arange(others)) % filled
+            slot = cursor + np.arange(others)
+            rest = new_rows + slot % filled
+            if not composition.rereads:
+                rest = np.where(slot < filled, rest, -1)
             cursor += others
         else:
             rest = np.resize(order, others)  # wraps to the event's first latents

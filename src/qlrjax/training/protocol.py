@@ -4,6 +4,7 @@ The protocol is that of Pellegrini et al. (arXiv 1912.01100) as coded in vlomona
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 import flax.struct
@@ -14,6 +15,8 @@ from jaxtyping import Array, Float32, Int32
 
 from qlrjax.training import adaptive
 from qlrjax.training.draws import Generator
+
+Classifier = Literal["auto", "cwr*", "plain", "ncm-cosine", "ncm-mahalanobis"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +42,34 @@ class Protocol:
         normalization: "renorm" as above; "batch" is plain batch norm (r = 1, d = 0); "running"
             normalises by the running statistics and never changes them.
         classifier: "cwr*" consolidates the head; "plain" trains one head throughout; "auto" is
-            "cwr*" with replays and "plain" without (plain fine-tuning).
+            "cwr*" with replays and "plain" without (plain fine-tuning). "ncm-cosine" and
+            "ncm-mahalanobis" train nothing and answer with the nearest class mean, see
+            `strategies.distance`.
+        head_rate: The head learns this many times as fast as the layers.
+        shrinkage: Of "ncm-mahalanobis": the share of a sphere in the covariance.
+        consolidation: Of CWR*: "class" averages every class once an event; "entries" as often as
+            ar1-pytorch's list of current classes holds it, see `strategies.cwr`.
+        score_unseen: Of CWR*: classes never seen answer with what their columns were trained to,
+            as in ar1-pytorch, and not with 0.
         synaptic_strength: Weight of Synaptic Intelligence (AR1); 0 turns it off ("AR1*-free").
+        synaptic_rule: "clipped" holds importance within 0 and 1e-3, of all trained layers;
+            "published" is ar1-pytorch's, see `strategies.synaptic`.
+        admission: "quota" stores slots // (event + 1) latents of an event (ar1-pytorch),
+            "reservoir" every latent of the stream with the same chance, "balanced" as many of
+            every class.
+        memory_grows: Of "quota": free slots are filled; False leaves the memory at the size that
+            the first event gave it (ar1-pytorch).
         train_layers: False trains the head only, above frozen layers (pure CWR*).
         drop_remainder: True drops an event's last latents as ar1-pytorch does, see `minibatch`.
+        pad_first: The first event is padded to whole mini-batches with its own first latents,
+            before they are shuffled, and these may be stored twice (ar1-pytorch); False reads the
+            first of the shuffled ones again.
+        short_minibatches: Where the stored latents run out, mini-batches stay short (ar1-pytorch);
+            False reads the first slots again.
+        renorm_overshoot: r_max and d_max stop growing once they are at their ends or beyond
+            (ar1-pytorch), and not exactly there.
+        epsilon_in_std: The running deviation starts as sqrt(variance + epsilon); False leaves
+            epsilon out, as ar1-pytorch does.
         reshuffle: A new order of the new latents every epoch, instead of every event.
         draws: "jax" draws order and admission by JAX's generator, "portable" by integers that
             the exported firmware computes too, see `draws`.
@@ -61,15 +88,27 @@ class Protocol:
     d_max: float = 0.5
     renorm_step: float = 4.1e-5
     normalization: Literal["renorm", "batch", "running"] = "renorm"
-    classifier: Literal["auto", "cwr*", "plain"] = "auto"
+    classifier: Classifier = "auto"
+    head_rate: float = 1.0
+    shrinkage: float = 0.1
+    consolidation: Literal["class", "entries"] = "class"
+    score_unseen: bool = False
     synaptic_strength: float = 0.0
+    synaptic_rule: Literal["clipped", "published"] = "clipped"
+    admission: Literal["quota", "reservoir", "balanced"] = "quota"
+    memory_grows: bool = True
     train_layers: bool = True
     drop_remainder: bool = False
+    pad_first: bool = False
+    short_minibatches: bool = False
+    renorm_overshoot: bool = False
+    epsilon_in_std: bool = True
     reshuffle: bool = False
     draws: Generator = "jax"
 
     def __post_init__(self) -> None:
         positive = ("minibatch", "first_epochs", "epochs", "first_learning_rate", "learning_rate")
+        positive += ("head_rate",)
         for name in positive:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
@@ -79,6 +118,8 @@ class Protocol:
         for name in ("momentum", "first_renorm_momentum", "renorm_momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 0 < self.shrinkage <= 1:
+            raise ValueError(f"shrinkage is {self.shrinkage}; it must be above 0 and at most 1")
         if not 1 <= self.r_max < float("inf"):
             raise ValueError(f"r_max is {self.r_max}; it must be at least 1")
 
@@ -91,6 +132,11 @@ class EventRates:
     renorm_momentum: Float32[Array, ""]
     r_start: Float32[Array, ""]
     d_start: Float32[Array, ""]
+
+    @classmethod
+    def none(cls) -> "EventRates":
+        """Of an event without mini-batches."""
+        return cls(*(jnp.zeros((), jnp.float32) for _ in dataclasses.fields(cls)))
 
 
 def optimizer(protocol: Protocol) -> optax.GradientTransformation:
@@ -120,15 +166,16 @@ def renorm_limits(
         return None
     if protocol.normalization == "batch":
         return adaptive.RenormLimits(jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32))
-    grown = np.float32(protocol.renorm_step * size) * index.astype(jnp.float32)
+    each = protocol.renorm_step * size
+    grown = np.float32(each) * index.astype(jnp.float32)
+
+    def limit(start: Float32[Array, ""], low: float, full: float) -> Float32[Array, ""]:
+        if not (protocol.renorm_overshoot and each):
+            return jnp.minimum(start + grown, full)
+        end = low + math.ceil((full - low) / each) * each
+        return jnp.where(start < full, jnp.minimum(start + grown, end), start)
+
     return adaptive.RenormLimits(
-        jnp.minimum(event_rates.r_start + grown, protocol.r_max),
-        jnp.minimum(event_rates.d_start + grown, protocol.d_max),
+        limit(event_rates.r_start, 1.0, protocol.r_max),
+        limit(event_rates.d_start, 0.0, protocol.d_max),
     )
-
-
-def consolidates(protocol: Protocol, replays: int) -> bool:
-    """Whether the head is CWR*'s with that many replays, see `Protocol.classifier`."""
-    if protocol.classifier == "auto":
-        return replays > 0
-    return protocol.classifier == "cwr*"

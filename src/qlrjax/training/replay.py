@@ -125,11 +125,13 @@ def admit(
     labels: Int32[Array, " n"],
     valid: Bool[Array, " n"],
     count: Int32[Array, ""],
+    grows: bool = True,
 ) -> ReplayMemory:
     """Writes `count` random valid latents into free slots first, then over random used ones.
 
     No new latent is taken twice and no slot is written twice in one call. `count` must not exceed
-    the number of valid latents or of slots, as `quota` guarantees; more is cut to that.
+    the number of valid latents or of slots, as `quota` guarantees; more is cut to that. A memory
+    that does not grow takes its size from the first call: later ones write over used slots only.
     """
     most = min(latents.shape[0], memory.slots)
     if most == 0:
@@ -140,8 +142,11 @@ def admit(
     used = index < memory.filled
     tickets = draws.tickets(slot_key, memory.slots)
     turn = jnp.where(used, tickets, index.astype(tickets.dtype))
-    targets = jnp.lexsort((turn, used))[:most]
+    room = memory.slots if grows else jnp.where(memory.filled == 0, memory.slots, memory.filled)
+    last = used if grows else jnp.where(memory.filled == 0, used, ~used)
+    targets = jnp.lexsort((turn, last))[:most]
     count = jnp.minimum(count, jnp.minimum(jnp.sum(valid.astype(jnp.int32)), most))
+    count = count if grows else jnp.minimum(count, room)
     # Rows beyond the count are sent outside the memory, where a scatter drops them.
     targets = jnp.where(jnp.arange(most) < count, targets, memory.slots)
     rows = encode(memory, latents[chosen])
@@ -149,7 +154,7 @@ def admit(
         memory,
         data=memory.data.at[targets].set(rows, mode="drop"),
         labels=memory.labels.at[targets].set(labels[chosen], mode="drop"),
-        filled=jnp.minimum(memory.filled + count, memory.slots),
+        filled=jnp.minimum(memory.filled + count, room),
     )
 
 

@@ -3,14 +3,18 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float32
 
 from qlrjax.integer import contract
 from qlrjax.integer.frozen import Stage
 from qlrjax.training import replay
-from qlrjax.training.learner import Learner, LearnerState
-from qlrjax.training.protocol import consolidates
+from qlrjax.training.learner import Learner, LearnerState, predicting
+from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import Ar1Star, CwrStar, Quota, Strategy
 
 _KERNEL_AREA_MAX = 49
+# Ways to learn that the firmware's C does not have, at what they are where they are off.
+_OFF = ("pad_first", "short_minibatches", "renorm_overshoot", "head_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +46,22 @@ class FirmwareSession:
     @property
     def has_head(self) -> bool:
         """Whether the classifier holds anything yet."""
-        head = self.state.head
-        trained = (head.past, head.weight, self.state.training.params["head"])
-        return any(bool(np.any(np.asarray(values))) for values in trained)
+        return bool(np.any(self.past) or np.any(self.head))
 
     @property
     def consolidates(self) -> bool:
         """Whether the head is CWR*'s."""
-        return consolidates(self.learner.protocol, self.state.memory.slots)
+        return isinstance(self.learner.strategy, CwrStar)
+
+    @property
+    def head(self) -> Float32[np.ndarray, "c classes"]:
+        """What predicts."""
+        return np.asarray(predicting(self.learner, self.state)["head"])
+
+    @property
+    def past(self) -> Float32[np.ndarray, " classes"]:
+        """Latents of each class so far."""
+        return np.asarray(self.learner.strategy.past(self.state.training.kept))
 
 
 def _check(session: FirmwareSession) -> None:
@@ -67,14 +79,31 @@ def _check(session: FirmwareSession) -> None:
             "the firmware reads packed codes, and this session stores float32 latents; choose a "
             "session with 1 to 8 bits"
         )
-    if protocol.synaptic_strength:
-        raise ValueError(
-            "the firmware has no Synaptic Intelligence; learn with --synaptic-strength 0"
-        )
+    _check_ways(session.learner.strategy, protocol)
     for index, layer in enumerate(session.stage):
         area = layer.weight.shape[0] * layer.weight.shape[1] if layer.weight.ndim > 2 else 1
         if area > _KERNEL_AREA_MAX:
             raise ValueError(
                 f"layer {index} has a kernel of {area} positions, and the firmware's kernels take "
                 f"up to {_KERNEL_AREA_MAX}"
+            )
+
+
+def _check_ways(strategy: Strategy, protocol: Protocol) -> None:
+    """Raises ValueError for a way to learn that the firmware does not have."""
+    if isinstance(strategy, Ar1Star):
+        raise ValueError(
+            "the firmware has no Synaptic Intelligence; learn with --synaptic-strength 0"
+        )
+    if strategy not in (Strategy(Quota()), CwrStar(Quota())):
+        raise ValueError(
+            "the firmware learns with a plain or a CWR* head (--classifier plain or cwr*, "
+            "--consolidation class, --admission quota, --memory-grows, --no-score-unseen), and "
+            f"this session's strategy is {strategy}"
+        )
+    for name in _OFF:
+        wanted = getattr(Protocol(), name)
+        if getattr(protocol, name) != wanted:
+            raise ValueError(
+                f"the firmware has no {name} = {getattr(protocol, name)}; it learns with {wanted}"
             )

@@ -150,14 +150,11 @@ def _first(session: FirmwareSession) -> str:
         for layer in layers
     ]
     filled = int(memory.filled)
-    head = session.state.head.weight if session.consolidates else training.params["head"]
     arrays = {
         "layers[QLR_PARAMS + 1]": flat_layers(layers, training.params["layers"]),
         "statistics[2 * QLR_CHANNELS + 1]": np.concatenate([np.zeros(0, np.float32), *statistics]),
-        "head[]": np.asarray(head) if session.has_head else np.zeros(0, np.float32),
-        "past[]": np.asarray(session.state.head.past)
-        if session.has_head
-        else np.zeros(0, np.float32),
+        "head[]": session.head if session.has_head else np.zeros(0, np.float32),
+        "past[]": session.past if session.has_head else np.zeros(0, np.float32),
     }
     momentum = {"momentum[]": np.zeros(0, np.float32), "head_momentum[]": np.zeros(0, np.float32)}
     if keeps_momentum(session.state):

@@ -7,15 +7,17 @@ import scipy.optimize
 
 from qlrjax import weights
 from qlrjax.network import Cut, mobilenet_v1
-from qlrjax.training import adaptive, evaluate, learner, newclass, replay
+from qlrjax.training import adaptive, evaluate, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import LateClass, named
 
 CLASSES = 4
 CUT = Cut(mobilenet_v1(0.25, (40, 24), CLASSES), 25)
 SHAPE = CUT.latent_shape
 PROTOCOL = Protocol(first_learning_rate=0.01, first_epochs=20, minibatch=12)
-LEARNER = Learner(CUT, PROTOCOL)
+RUN = named(PROTOCOL, 9)
+LEARNER = Learner(CUT, PROTOCOL, RUN)
 
 
 def photos_of(label, count, seed):
@@ -33,6 +35,13 @@ def taught_learner():
     labels = np.repeat(np.arange(3, dtype=np.int32), 4)
     state, _ = learner.learn_event(LEARNER, state, EventData(jnp.asarray(codes), labels, 0, seed=0))
     return state
+
+
+def lesson(state, photos):
+    """One event with photos of class 3."""
+    late = LateClass(run=RUN, weight_decay=PROTOCOL.weight_decay)
+    data = EventData(jnp.asarray(photos), np.full(len(photos), 3, np.int32), 1, seed=0)
+    return learner.learn_event(Learner(CUT, PROTOCOL, late), state, data)
 
 
 def features(state, latents):
@@ -60,12 +69,12 @@ def test_only_the_new_column_moves_and_it_nears_the_minimum():
     state = taught_learner()
     photos = np.concatenate([photos_of(3, 2, 3), photos_of(0, 1, 2), photos_of(1, 2, 2)])
     before = jax.tree.map(jnp.copy, state)
-    old = np.asarray(before.head.weight, np.float64)[:, :3]
+    old = np.asarray(before.training.kept.head.weight, np.float64)[:, :3]
     replays = replay.read(state.memory, jnp.arange(9, dtype=jnp.int32))
     inputs = features(before, np.concatenate([photos * np.float32(4.0 / 255), replays]))
-    changed, losses = newclass.learn(LEARNER, state, photos, 3, seed=0)
+    changed, losses = lesson(state, photos)
 
-    column = np.asarray(changed.head.weight, np.float64)[:, 3]
+    column = np.asarray(changed.training.kept.head.weight, np.float64)[:, 3]
     case = (inputs, old, np.arange(len(inputs)) < 5)
     start, zero = np.zeros(len(column)), objective(np.zeros(len(column)), *case)
     best = scipy.optimize.minimize(
@@ -75,7 +84,8 @@ def test_only_the_new_column_moves_and_it_nears_the_minimum():
     np.testing.assert_allclose(losses[0], zero[0], rtol=1e-5)
     np.testing.assert_allclose(losses[-1], objective(column, *case)[0], rtol=0.05)
 
-    np.testing.assert_array_equal(np.asarray(changed.head.weight)[:, :3], before.head.weight[:, :3])
+    for kept in (changed.training.kept, before.training.kept):
+        np.testing.assert_array_equal(np.asarray(kept.head.weight)[:, :3], old.astype(np.float32))
     same = jax.tree.map(
         np.array_equal, changed.training.params["layers"], before.training.params["layers"]
     )
@@ -97,11 +107,11 @@ def test_the_new_class_is_known_afterwards_and_the_old_ones_still_are():
 
     def right(state):
         logits = evaluate.logits(LEARNER, state, asked)
-        logits = np.where(np.asarray(state.head.past) > 0, logits, -np.inf)
+        logits = np.where(np.asarray(state.training.kept.head.past) > 0, logits, -np.inf)
         return evaluate.class_accuracy(logits.argmax(axis=1), labels, CLASSES)
 
     state = taught_learner()
     np.testing.assert_array_equal(right(state), [1, 1, 1, 0])
-    changed, _ = newclass.learn(LEARNER, state, photos_of(3, 5, 3), 3, seed=0)
+    changed, _ = lesson(state, photos_of(3, 5, 3))
     np.testing.assert_array_equal(right(changed), [1, 1, 1, 1])
-    np.testing.assert_array_equal(changed.head.past, [4, 4, 4, 5])
+    np.testing.assert_array_equal(changed.training.kept.head.past, [4, 4, 4, 5])

@@ -3,9 +3,6 @@
 Zenke et al. (2017): along a parameter's path, w sums -gradient * step; at an event's end the
 importance grows by w / (displacement^2 + xi), clipped as in AR1 (Maltoni & Lomonaco 2019), and
 later events pay strength / 2 * importance * (parameter - reference)^2. The head is left to CWR*.
-
-ar1-pytorch has the same form, xi and clip, but leaves out batch norm's parameters and clips a copy
-of the sum; here gamma and beta are held too, and the sum itself is clipped after every event.
 """
 
 import dataclasses
@@ -19,6 +16,23 @@ from jaxtyping import Array, Float32
 # ar1-pytorch's eps and clip_to.
 _DAMPING = 1e-7
 _CLIP = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Where Zenke et al. and ar1-pytorch differ.
+
+    Attributes:
+        keep_sum: False clips the sum itself to 0 ... 1e-3 after every event. True leaves the sum as
+            it is and clips a copy of it from above only, so that importance can be negative.
+        normalisation: Hold gamma and beta of batch renorm too, and not the weights only.
+    """
+
+    keep_sum: bool = False
+    normalisation: bool = True
+
+
+PUBLISHED = Rule(keep_sum=True, normalisation=False)
 
 
 @flax.struct.dataclass
@@ -36,14 +50,10 @@ def init(layers: Any) -> Synapses:
     return Synapses(zeros, jax.tree.map(jnp.copy, layers), jax.tree.map(jnp.copy, zeros))
 
 
-def penalty(synapses: Synapses, layers: Any) -> Float32[Array, ""]:
+def penalty(synapses: Synapses, layers: Any, rule: Rule) -> Float32[Array, ""]:
     """Half the sum of importance * displacement^2."""
-    terms = jax.tree.map(
-        lambda f, old, new: jnp.sum(f * (new - old) ** 2),
-        synapses.importance,
-        synapses.reference,
-        layers,
-    )
+    trees = [_held(tree, rule) for tree in (synapses.importance, synapses.reference, layers)]
+    terms = jax.tree.map(lambda f, old, new: jnp.sum(_clipped(f, rule) * (new - old) ** 2), *trees)
     return 0.5 * jnp.asarray(sum(jax.tree.leaves(terms), jnp.zeros((), jnp.float32)))
 
 
@@ -55,13 +65,23 @@ def follow(synapses: Synapses, gradients: Any, before: Any, after: Any) -> Synap
     return dataclasses.replace(synapses, path=path)
 
 
-def consolidate(synapses: Synapses, layers: Any) -> Synapses:
+def consolidate(synapses: Synapses, layers: Any, rule: Rule) -> Synapses:
     """Turns the event's path into importance and starts a new one."""
-    importance = jax.tree.map(
-        lambda f, w, old, new: jnp.clip(f + w / ((new - old) ** 2 + _DAMPING), 0.0, _CLIP),
-        synapses.importance,
-        synapses.path,
-        synapses.reference,
-        layers,
-    )
+
+    def grown(f: Array, w: Array, old: Array, new: Array) -> Array:
+        total = f + w / ((new - old) ** 2 + _DAMPING)
+        return total if rule.keep_sum else jnp.clip(total, 0.0, _CLIP)
+
+    trees = (synapses.importance, synapses.path, synapses.reference, layers)
+    importance = jax.tree.map(grown, *trees)
     return Synapses(importance, layers, jax.tree.map(jnp.zeros_like, layers))
+
+
+def _clipped(importance: Array, rule: Rule) -> Array:
+    return jnp.minimum(importance, _CLIP) if rule.keep_sum else importance
+
+
+def _held(layers: Any, rule: Rule) -> Any:
+    if rule.normalisation:
+        return layers
+    return {name: {"weight": own["weight"]} for name, own in layers.items()}

@@ -1,0 +1,311 @@
+"""Which way to learn is best? A search on sessions that are not the test sessions, confirmed there.
+
+Source: ours. Ravaglia et al. (JETCAS 2021) take the rates of ar1-pytorch, which are for CORe50.
+
+Command (photos in scenes50's layout; sessions 3 and 7 are the test sessions):
+
+    python experiments/learner_search.py --data FOLDER --out runs/search \
+        --split validation --layers 27 25 --grid search --seeds 0 1 2 3 4
+    python experiments/learner_search.py --data FOLDER --out runs/search \
+        --split test --layers 27 25 --grid strategies --seeds 10 11 12 13 14
+
+`--split validation` takes the test sessions away altogether and tests on sessions 2 and 6, which it
+then does not learn from; `--split test` learns from all others and tests on 3 and 7. Every cell (a
+setting and a seed) is a line of cells.csv; an interrupted search goes on where it stopped, and what
+is in the file is not learned again. Latents are extracted once a latent layer and kept in --out.
+
+Grids: "search" crosses normalisation, head, rates and epochs; "strategies" is the table of
+docs/learner.md; "published" is ar1star-free with float replays; "admission" and "bits" vary one
+thing each. `--only NAME ...` takes some of a grid, and `--order-seed N` gives all seeds the same
+order of events. --summary prints means, deviations and paired differences with their 95 % intervals
+and learns nothing.
+
+Minutes on one core: a cell of scenes50 with 500 replays takes about 0.05 at l = 27 and 1.5 at
+l = 25, and extracting 6,000 latents 4.
+Verified: see docs/learner.md for which cells.
+"""
+
+import argparse
+import csv
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from qlrjax import cli, files, metrics, presets, session
+from qlrjax.integer import stagefile
+from qlrjax.settings import Settings, StreamSettings
+from qlrjax.streams import cut as streams_cut
+from qlrjax.streams import folder as folders
+from qlrjax.streams.stream import ImageSource, Stream
+from qlrjax.training.protocol import Protocol
+
+TEST, VALIDATION = (3, 7), (2, 6)
+# Below the linear layer a cell takes two minutes, so fewer of them are crossed.
+RATES = ((1e-3, 2e-3), (1e-3, 2e-3, 5e-3, 1e-2))
+EPOCHS = ((4,), (2, 4, 8, 16))
+COLUMNS = (
+    "split",
+    "latent_layer",
+    "variant",
+    "order_seed",
+    "seed",
+    "accuracy_percent",
+    "average_percent",
+    "forgetting_points",
+    "late_swing_points",
+    "replay_bytes",
+    "seconds",
+)
+KEY = COLUMNS[:5]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--layers", type=int, nargs="+", default=[27])
+    parser.add_argument("--grid", choices=tuple(GRIDS), default="search")
+    parser.add_argument("--only", nargs="*", default=[], help="variants whose names hold a word")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--order-seed", type=int, default=None, help="fixes the order of events")
+    parser.add_argument("--summary", action="store_true")
+    parser.add_argument("--baseline", default="default", help="of the paired differences")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def search_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """Normalisation x head x rate x epochs; at the linear layer there is nothing to normalise."""
+    norms = ("renorm", "running", "batch") if layer < 27 else ("renorm",)
+    for norm, head, rate, epochs in itertools.product(
+        norms, ("cwr*", "entries", "plain"), RATES[layer == 27], EPOCHS[layer == 27]
+    ):
+        protocol = Protocol(
+            normalization=norm,
+            classifier="plain" if head == "plain" else "cwr*",
+            consolidation="entries" if head == "entries" else "class",
+            first_learning_rate=rate,
+            learning_rate=rate,
+            epochs=epochs,
+        )
+        yield f"{norm} {head} {rate:g} x{epochs}", Settings(protocol=protocol)
+    for shrinkage in (0.01, 0.03, 0.1, 0.3):
+        protocol = Protocol(classifier="ncm-mahalanobis", shrinkage=shrinkage)
+        yield f"ncm-mahalanobis {shrinkage:g}", Settings(replays=0, protocol=protocol)
+    for norm, head_rate in itertools.product(norms if layer < 27 else (), (0.3, 3.0, 10.0)):
+        protocol = Protocol(normalization=norm, classifier="cwr*", head_rate=head_rate)
+        yield f"{norm} cwr* 0.002 x4 head x{head_rate:g}", Settings(protocol=protocol)
+
+
+def strategies_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """The table of strategies."""
+    del layer
+    yield "default", Settings()
+    yield "ncm-cosine", presets.preset("ncm-cosine")
+    yield "ncm-mahalanobis", presets.preset("ncm-mahalanobis")
+    yield "cwrstar", presets.preset("cwrstar")
+    yield "fine-tuning", presets.preset("fine-tuning")
+    faithful = presets.preset("ar1star-free")
+    yield "ar1star-free 8 bits", dataclasses.replace(faithful, replays=500)
+    yield "joint", Settings(replays=0, stream=StreamSettings(joint=True))
+    running = Protocol(normalization="running")
+    yield "running statistics", Settings(protocol=running)
+    yield "plain head", Settings(protocol=Protocol(classifier="plain"))
+
+
+def published_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """ar1star-free as published: a float stage and float replays."""
+    del layer
+    faithful = dataclasses.replace(
+        presets.preset("ar1star-free"), replays=500, bits=32, frozen="float32"
+    )
+    yield "ar1star-free", faithful
+    textbook = dataclasses.replace(faithful.protocol, consolidation="class")
+    yield "ar1star-free but once a class", dataclasses.replace(faithful, protocol=textbook)
+    for rule in ("class", "entries"):
+        plain = Protocol(
+            first_learning_rate=1e-3,
+            learning_rate=5e-5,
+            classifier="cwr*",
+            drop_remainder=True,
+            consolidation=rule,
+        )
+        name = f"our ways, published rates, once {'a class' if rule == 'class' else 'an entry'}"
+        yield name.replace(",", ";"), dataclasses.replace(faithful, protocol=plain)
+
+
+def admission_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """The three rules that fill the replay memory."""
+    del layer
+    for rule in ("quota", "reservoir", "balanced"):
+        name = "default" if rule == "quota" else f"admission {rule}"
+        yield name, Settings(protocol=Protocol(admission=rule))
+
+
+def bits_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """Widths of a stored code below an integer stage, against floats throughout."""
+    del layer
+    yield "float32", Settings(bits=32, frozen="float32")
+    for bits in (8, 7, 6, 5):
+        yield "default" if bits == 8 else f"{bits} bits", Settings(bits=bits)
+
+
+GRIDS = {
+    "search": search_grid,
+    "strategies": strategies_grid,
+    "published": published_grid,
+    "admission": admission_grid,
+    "bits": bits_grid,
+}
+
+
+def main() -> None:
+    arguments = parse()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "cells.csv"
+    cells = read(path)
+    if not arguments.summary:
+        source = folders.source(arguments.data, (128, 128))
+        for layer in arguments.layers:
+            learn_layer(arguments, source, layer, cells, path)
+    print(summary(cells, arguments.baseline))
+
+
+def learn_layer(
+    arguments: argparse.Namespace,
+    source: ImageSource,
+    layer: int,
+    cells: list[dict[str, str]],
+    path: Path,
+) -> None:
+    done = {tuple(cell[name] for name in KEY) for cell in cells}
+    caches: dict[str, session.Earlier] = {}
+    # Seed by seed, so that a search that is stopped early has all settings on the same seeds.
+    for seed, (name, chosen) in itertools.product(arguments.seeds, GRIDS[arguments.grid](layer)):
+        if arguments.only and not any(word in name for word in arguments.only):
+            continue
+        order_seed = seed if arguments.order_seed is None else arguments.order_seed
+        key = (arguments.split, layer, name, order_seed, seed)
+        if tuple(map(str, key)) in done:
+            continue
+        stream = stream_of(source, arguments.split, order_seed, chosen.stream.joint)
+        chosen = dataclasses.replace(chosen, latent_layer=layer, seed=seed, evaluate_every=2)
+        if chosen.frozen not in caches:
+            caches.clear()
+            caches[chosen.frozen] = latents(arguments.out, chosen, stream)
+        row = dict(zip(KEY, key, strict=True)) | learn(chosen, stream, caches[chosen.frozen])
+        cells.append({name: str(value) for name, value in row.items()})
+        files.write_atomic(path, text(cells))
+        print(row, flush=True)
+
+
+def stream_of(source: ImageSource, split: str, seed: int, joint: bool) -> Stream:
+    """Ten classes first, five pairs an event; the validation split never sees the test sessions."""
+    tests = TEST if split == "test" else VALIDATION
+    away = set() if split == "test" else set(TEST)
+    known = streams_cut.training_pairs(source, {*tests, *away})
+    order = streams_cut.nicv2.generate_order(known, 10, 5, seed)
+    stream = streams_cut.by_sessions(source, tests, order)
+    events = (np.concatenate(stream.events),) if joint else stream.events
+    return Stream(source, events, stream.test)
+
+
+def latents(out: Path, chosen: Settings, stream: Stream) -> session.Earlier:
+    """The frozen stage and all images' latents, extracted once; the first event calibrates it."""
+    name = f"l{chosen.latent_layer}-{chosen.frozen}"
+    array, stage = out / f"{name}.npy", out / f"{name}.stage.npz"
+    if not array.exists():
+        prepared = session.prepare(chosen, stream=stream)
+        rows = np.arange(len(stream.source.labels))
+        found = session.extract(prepared.extractor, stream, rows, "latents")
+        files.write_atomic(stage, stagefile.dump(prepared.extractor))
+        np.save(array, found)
+    extractor = stagefile.load(stage, len(stream.source.class_names))
+    return session.Earlier(extractor, cache=dict(enumerate(np.load(array))))
+
+
+def learn(chosen: Settings, stream: Stream, earlier: session.Earlier) -> dict[str, Any]:
+    """One session, tested every five events."""
+    started = time.perf_counter()
+    prepared = session.prepare(chosen, stream=stream, earlier=earlier)
+    state = session.start(prepared)
+    tested: dict[int, float] = {}
+    for changed, record in session.learn_all(prepared, state):
+        state = changed
+        if "accuracy" in record:
+            tested[record["event"]] = 100 * record["accuracy"]
+    last_new = int(np.asarray(state.introduced).max())
+    late = [value for event, value in tested.items() if event >= last_new]
+    counts = np.bincount(prepared.test_labels, minlength=prepared.cut.classes)
+    result = metrics.summarize(np.asarray(state.accuracy), np.asarray(state.introduced), counts)
+    return {
+        "accuracy_percent": round(result.accuracy, 3),
+        "average_percent": round(result.average_accuracy, 3),
+        "forgetting_points": round(result.forgetting, 3),
+        "late_swing_points": round(float(np.ptp(late)), 3),
+        "replay_bytes": state.learner.memory.bytes,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def text(cells: list[dict[str, str]]) -> str:
+    lines = [",".join(COLUMNS)]
+    lines += [",".join(cell[name] for name in COLUMNS) for cell in cells]
+    return "\n".join(lines) + "\n"
+
+
+def summary(cells: list[dict[str, str]], baseline: str) -> str:
+    """Markdown: mean and deviation over seeds, and the paired difference to the baseline."""
+    groups: dict[tuple[str, int], dict[str, dict[tuple[str, str], dict[str, str]]]] = {}
+    for cell in cells:
+        place = groups.setdefault((cell["split"], int(cell["latent_layer"])), {})
+        place.setdefault(cell["variant"], {})[cell["order_seed"], cell["seed"]] = cell
+    lines = []
+    for (split, layer), variants in sorted(groups.items()):
+        lines += [
+            f"\n{split} sessions, l = {layer}\n",
+            f"| variant | seeds | accuracy (%) | against {baseline} (points) | late swing |",
+            "|---|--:|--:|--:|--:|",
+        ]
+        ranked = sorted(variants.items(), key=lambda item: -_column(item[1]).mean())
+        for name, own in ranked:
+            accuracy, swing = _column(own), _column(own, "late_swing_points")
+            gain = _difference(own, variants.get(baseline, {}))
+            spread = accuracy.std(ddof=1) if len(accuracy) > 1 else float("nan")
+            lines.append(
+                f"| {name} | {len(own)} | {accuracy.mean():.2f} ± {spread:.2f} | {gain} "
+                f"| {swing.mean():.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def _column(own: dict[Any, dict[str, str]], name: str = "accuracy_percent") -> np.ndarray:
+    return np.array([float(cell[name]) for cell in own.values()])
+
+
+def _difference(own: dict[Any, dict[str, str]], other: dict[Any, dict[str, str]]) -> str:
+    """Mean of own - other over the seeds that both have, with its 95 % interval."""
+    both = [key for key in own if key in other]
+    if own is other or len(both) < 2:
+        return ""
+    name = "accuracy_percent"
+    gains = np.array([float(own[key][name]) - float(other[key][name]) for key in both])
+    half = stats.t.ppf(0.975, len(both) - 1) * gains.std(ddof=1) / np.sqrt(len(both))
+    return f"{gains.mean():+.2f} ± {half:.2f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.answer("learner_search", main))
