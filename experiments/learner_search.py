@@ -20,9 +20,9 @@ thing each. `--only NAME ...` takes some of a grid, and `--order-seed N` gives a
 order of events. --summary prints means, deviations and paired differences with their 95 % intervals
 and learns nothing.
 
-Minutes on one core: a cell of scenes50 with 500 replays takes about 0.05 at l = 27 and 1.5 at
-l = 25, and extracting 6,000 latents 4.
-Verified: see docs/learner.md for which cells.
+Minutes on one idle core: a cell of scenes50 with 500 replays takes about 0.03 at l = 27 and a few
+at l = 25, and extracting 6,000 latents 4.
+Verified: see docs/learner.md and experiments/results/learner_cells.csv for which cells.
 """
 
 import argparse
@@ -293,7 +293,7 @@ def summary(cells: list[dict[str, str]], baseline: str) -> str:
 
 
 def _column(own: dict[Any, dict[str, str]], name: str = "accuracy_percent") -> np.ndarray:
-    return np.array([float(cell[name]) for cell in own.values()])
+    return np.array([float(cell[name] or "nan") for cell in own.values()])
 
 
 def _difference(own: dict[Any, dict[str, str]], other: dict[Any, dict[str, str]]) -> str:
