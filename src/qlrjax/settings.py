@@ -11,9 +11,12 @@ from typing import Any, Literal
 
 import tomli_w
 
+from qlrjax import files
 from qlrjax.streams.open import StreamSettings
 from qlrjax.training import replay
 from qlrjax.training.protocol import Protocol
+
+_FILE_BYTES_AT_MOST = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +107,13 @@ def load(path: Path) -> Settings:
         ValueError: The file is missing, is not TOML, or holds an impossible setting.
     """
     try:
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        return from_dict(tomllib.loads(files.read(path, _FILE_BYTES_AT_MOST).decode()))
     except OSError as error:
         raise ValueError(f"settings file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"settings file {path} is not TOML: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"settings file {path}: {error}") from error
 
 
 def dump(settings: Settings) -> str:

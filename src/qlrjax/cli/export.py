@@ -20,7 +20,7 @@ from qlrjax.export.firmware import source as firmware_source
 from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.names import printable
-from qlrjax.runs import imported, opened, runfolder, transfer
+from qlrjax.runs import imported, marker, opened, outside, runfolder, transfer
 from qlrjax.runs.imported import MOVED
 from qlrjax.runs.opened import OpenRun
 
@@ -45,7 +45,9 @@ class ExportArguments:
             that take quantized models as float ones, approximate; firmware a folder of C99 that
             learns on a device; c the same for this machine; npz everything as plain arrays; state
             the run itself in one file, for `qlrjax import`.
-        out: File to write, or folder for firmware and c; a name beside the run's files without it.
+        out: File to write, or folder for firmware and c; a name in the run's folder `export`
+            without it.
+        force: Replace the file, or write into the folder, if it is there already.
         target: Of firmware: cortex-m4f, rv32imf, host, a board (mps2-an386, netduinoplus2,
             rv32-virt), or a .toml file of memories.
         event_images: Of firmware and c: images that may wait to be learned as one event.
@@ -55,6 +57,7 @@ class ExportArguments:
     run: tyro.conf.Positional[Path]
     format: Format = "onnx"
     out: Path | None = None
+    force: bool = False
     target: str = "cortex-m4f"
     event_images: int = 64
     json: bool = False
@@ -76,7 +79,8 @@ class ImportArguments:
 def export(words: Sequence[str]) -> int:
     """Writes the export and says what it is."""
     arguments = parse_arguments(ExportArguments, words, "qlrjax export")
-    out = arguments.out or arguments.run / "export" / _NAMES[arguments.format]
+    out = arguments.out or arguments.run / marker.EXPORT / _NAMES[arguments.format]
+    outside.check(out, arguments.run, arguments.force)
     if arguments.format == "state":
         print(_state(out, arguments.run))
         return 0

@@ -14,8 +14,11 @@ from typing import Any
 import filelock
 
 from qlrjax import files
+from qlrjax.names import printable
 
 LOCK_NAME = "run.lock"
+_LOCK_BYTES_AT_MOST = 4096
+_LOG_BYTES_AT_MOST = 2**30
 Record = Mapping[str, Any]
 
 
@@ -39,12 +42,27 @@ def lock(folder: Path) -> Iterator[None]:
         held.acquire()
     except filelock.Timeout as error:
         raise FolderBusy(
-            f"another process works in {folder}; wait until it ends, or choose another folder"
+            f"another process works in {printable(folder)}{_holder(folder / LOCK_NAME)}; wait "
+            "until it ends, or choose another folder"
         ) from error
     try:
         yield
     finally:
         held.release()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock on a file system without flock, where a lock is a file that says so."""
+    try:
+        lines = files.read(path, _LOCK_BYTES_AT_MOST).decode().split()
+    except (OSError, ValueError):
+        return ""
+    if len(lines) < 2 or not lines[0].isdecimal():
+        return ""
+    return (
+        f" (process {lines[0]} on {printable(lines[1], 80)}; if there is none, remove "
+        f"{printable(path)})"
+    )
 
 
 def encode_records(records: Iterable[Record]) -> bytes:
@@ -91,10 +109,10 @@ def read_records(path: Path) -> tuple[dict[str, Any], ...]:
         ValueError: The file is not a log.
     """
     try:
-        return decode_records(path.read_bytes())
+        return decode_records(files.read(path, _LOG_BYTES_AT_MOST))
     except FileNotFoundError:
         return ()
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a log of events: {error}") from error
 
 

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +38,9 @@ _OVERHEAD_ON_DISK_BYTES = 64 * 2**10
 _OVERHEAD_BYTES = 256 * 2**20
 # What reading a damaged checkpoint runs into, unlike a missing permission or too many open files.
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP)
+
+# What Orbax and the libraries below it take as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9_./+=, -]+")
 
 # How TensorStore, below Orbax, ends a message about an error of the operating system.
 _SYSTEM_ERROR = re.compile(r"os_error_code='(\d{1,4})'")
@@ -68,8 +72,8 @@ def write(
     context = ocp.Context()
     # Compression costs more time than it saves bytes here.
     context.array.saving.use_compression = False
-    with context, _quiet():
-        ocp.save(os.fspath(place / _STATE), _nonempty(arrays))
+    with context, _quiet(), _plainly_named(place) as plain:
+        ocp.save(os.fspath(plain / _STATE), _nonempty(arrays))
     (place / _RECORDS).write_bytes(runfolder.encode_records(records))
     digests = {
         path: manifest.File((place / path).stat().st_size, _digest(place / path))
@@ -165,8 +169,8 @@ def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
     except (MemoryError, ValueError) as error:
         raise Damaged("its manifest asks for more memory than there is") from error
     try:
-        with _quiet():
-            loaded = ocp.load(os.fspath(place / _STATE), _nonempty(targets))
+        with _quiet(), _plainly_named(place) as plain:
+            loaded = ocp.load(os.fspath(plain / _STATE), _nonempty(targets))
     except Exception as error:
         # Its files are what was written, so it is not damaged.
         writer = described.fingerprint.get("orbax-checkpoint", "of another version")
@@ -249,6 +253,27 @@ def _reading() -> Iterator[None]:
             raise
         name = Path(error.filename).name if error.filename else "a file"
         raise Damaged(f"{name}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _plainly_named(place: Path) -> Iterator[Path]:
+    """The folder under a path that Orbax takes literally.
+
+    Orbax looks for its parts with a pattern, in which brackets are no brackets, and hands paths to
+    libraries that know UTF-8 only; so other names are reached through a link beside nothing else.
+    """
+    if _PLAIN.fullmatch(os.fspath(place)):
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="qlrjax-") as scratch:
+        if not _PLAIN.fullmatch(scratch):
+            raise ValueError(
+                f"the folder for temporary files is called {scratch!r}, which checkpoints cannot "
+                "be reached through; set TMPDIR to a plain name"
+            )
+        link = Path(scratch) / "place"
+        link.symlink_to(place.absolute(), target_is_directory=True)
+        yield link
 
 
 @contextlib.contextmanager

@@ -29,6 +29,13 @@ def check_zip(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     """
     seen: set[str] = set()
     files = []
+    total = sum(info.file_size for info in archive.infolist())
+    # Members may lie over each other, so that each is small beside the archive and all are not.
+    if total > _RATIO_AT_MOST * sum(info.compress_size for info in archive.infolist()) + 2**20:
+        raise UntrustedData(f"{name} would unpack to {total} bytes")
+    starts = [info.header_offset for info in archive.infolist()]
+    if len(set(starts)) != len(starts):
+        raise UntrustedData(f"{name}: two members lie in one place")
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
         outside = path.is_absolute() or ".." in path.parts or info.filename[1:2] == ":"

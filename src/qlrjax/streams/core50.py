@@ -25,6 +25,8 @@ from qlrjax.streams.user_cache import folder as user_cache
 
 TEST_SESSIONS = tuple(core50_lists.TEST_FRAMES)
 _RULE = cut.Rule(first_classes=10)
+# Every object up to the last is a class, whether there are images of it or not.
+_NUMBER_AT_MOST = 10_000
 _FRAME = re.compile(r"(?:^|/)s(\d+)/o(\d+)/C_(\d+)_(\d+)_(\d+)\.(?:png|jpg)$")
 
 
@@ -68,6 +70,11 @@ def find_frames(root: Path) -> list[Frame]:
             session, item, session_again, item_again, number = map(int, match.groups())
             if (session, item) != (session_again, item_again) or not session or not item:
                 raise ValueError(f"{root}: the name of frame {name} does not fit its folder")
+            if max(session, item) > _NUMBER_AT_MOST or number >= 2**31:
+                raise ValueError(
+                    f"{root}: frame {name} has a number that no such data has; sessions and "
+                    f"objects count up to {_NUMBER_AT_MOST}"
+                )
             frames.append(Frame(session, item, number, name, stamp))
     if not frames:
         raise ValueError(f"{root} holds no frames sS/oO/C_SS_OO_FFF.png; is it CORe50?")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qlrjax.names import check_class, printable
+
 Read = Callable[[np.ndarray], np.ndarray]
 
 
@@ -32,6 +34,10 @@ class ImageSource:
     in_hw: tuple[int, int]
     read: Read
     digest: str
+
+    def __post_init__(self) -> None:
+        for name in self.class_names:
+            check_class(name, f"data {printable(self.name, 40)!r}: the class")
 
 
 @dataclasses.dataclass(frozen=True)
