@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test fuzz lint docs wheel-test bench chaos clean
+.PHONY: help run test fuzz lint docs wheel-test bench chaos attack soak clean
 
 help:
 	@grep -B1 -E '^[a-z-]+:.*$$' $(MAKEFILE_LIST) | grep -E '^#' | sed 's/^# //'
@@ -44,6 +44,14 @@ bench: $(VENV)/.developing
 # make chaos: 50 sessions killed at random moments and resumed, compared bit for bit
 chaos: $(VENV)/.developing
 	$(BIN)/python -m tests.chaos --kills 50
+
+# make attack: damages, lies, kills, races and limits by the thousand, none of which may succeed
+attack: $(VENV)/.developing
+	PYTHONPATH=tests $(BIN)/python -m attack
+
+# make soak: 2,000 events in one process, which must not grow
+soak: $(VENV)/.developing
+	PYTHONPATH=tests $(BIN)/python -m soak
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

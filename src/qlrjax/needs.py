@@ -1,8 +1,9 @@
-"""What a run's settings ask of memory, estimated before any work.
+"""What a run's settings ask of memory and time, estimated before any work.
 
 Every figure is a lower bound: what is refused would certainly not have fitted.
 """
 
+import os
 import re
 
 from qlrjax import room
@@ -13,19 +14,30 @@ from qlrjax.training import replay
 
 _BATCH = 32  # images that pass the frozen stage together, see `extractor`
 _FLOAT_BYTES = 4
+# More than any core does in FP32, and longer than anybody waits.
+_MACS_A_SECOND = 1e11
+_DAYS_AT_MOST = 365
 _WIDTH = re.compile(r"random:\d+(?::(\d*\.?\d+))?")
 
 
-def check(settings: Settings, classes: int = 1, available: int | None = None) -> None:
-    """Refuses settings that ask for more memory than there is.
+def check(
+    settings: Settings,
+    classes: int = 1,
+    events: int = 1,
+    images: int = 1,
+    available: int | None = None,
+) -> None:
+    """Refuses settings that ask for more memory than there is, or for over a year of work.
 
     Args:
         settings: Of a run.
         classes: Logits, as far as they are known.
+        events: Of the stream, likewise.
+        images: Of all events together, likewise.
         available: Bytes; what this machine has by default.
 
     Raises:
-        ValueError: The largest need is named, with both figures.
+        ValueError: The largest need is named, with both figures; or the days are.
     """
     match = _WIDTH.fullmatch(settings.weights)
     width = float(match[1] or 1.0) if match else 1.0
@@ -36,7 +48,24 @@ def check(settings: Settings, classes: int = 1, available: int | None = None) ->
             "holds; MobileNet-V1 has widths up to 1 and images of about 128 to 224 pixels"
         )
     network = mobilenet_v1(width, settings.resolution, max(classes, 1))
-    room.check(needs(settings, Cut(network, settings.latent_layer)), available)
+    cut = Cut(network, settings.latent_layer)
+    matrix = Need(f"the accuracies of {events} events on {classes} classes", 4 * events * classes)
+    room.check([*needs(settings, cut), matrix], available)
+    days = least_seconds(settings, cut, images) / 86_400
+    if days > _DAYS_AT_MOST:
+        raise ValueError(
+            f"learning would take at least {days:.3g} days: {images} images, "
+            f"{settings.protocol.epochs} epochs (--epochs) above layer {settings.latent_layer} "
+            "(--latent-layer); choose fewer epochs, fewer images or a later layer"
+        )
+
+
+def least_seconds(settings: Settings, cut: Cut, images: int) -> float:
+    """Seconds that learning cannot go below on this machine's cores, replays not counted."""
+    epochs = min(settings.protocol.epochs, settings.protocol.first_epochs)
+    forward = sum(layer.macs for layer in cut.above)
+    # Backwards, gradients of weights and of inputs take as much again, each.
+    return 3 * forward * images * epochs / (_MACS_A_SECOND * (os.cpu_count() or 1))
 
 
 def needs(settings: Settings, cut: Cut) -> list[Need]:

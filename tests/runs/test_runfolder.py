@@ -1,5 +1,7 @@
 """A run's folder: one process at a time, whole files, a log without gaps or doubles."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -47,6 +49,55 @@ def test_a_lock_is_given_back_after_an_error(tmp_path):
         raise KeyError
     with runfolder.lock(tmp_path), pytest.raises(runfolder.FolderBusy):
         runfolder.lock(tmp_path).__enter__()
+
+
+def without_flock(monkeypatch):
+    def missing(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+
+
+HOLD_WITHOUT = """
+    import errno, fcntl, sys
+    def missing(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+    fcntl.flock = missing
+"""
+
+
+def test_without_flock_a_dead_process_does_not_hold_and_a_live_one_is_named(tmp_path, monkeypatch):
+    """Some network file systems have no flock; a file is the lock there."""
+    without_flock(monkeypatch)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLD_WITHOUT) + textwrap.dedent(HOLD), tmp_path],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(runfolder.FolderBusy, match=rf"process {process.pid} on "):
+            runfolder.lock(tmp_path).__enter__()
+    finally:
+        process.kill()
+        process.communicate()
+    with runfolder.lock(tmp_path):
+        assert (tmp_path / runfolder.LOCK_NAME).exists()
+    assert not (tmp_path / runfolder.LOCK_NAME).exists()
+
+
+@pytest.mark.parametrize("left", ["", "4711\nanother-machine\n", "\xff", "[" * 5000])
+def test_without_flock_a_lock_of_elsewhere_says_what_to_do(tmp_path, monkeypatch, left):
+    """Such as the empty file that is left where there was flock."""
+    without_flock(monkeypatch)
+    (tmp_path / runfolder.LOCK_NAME).write_text(left, encoding="latin1")
+    with pytest.raises(runfolder.FolderBusy) as caught:
+        runfolder.lock(tmp_path).__enter__()
+    assert f"if there is none, remove {tmp_path / runfolder.LOCK_NAME}" in str(caught.value)
+    (tmp_path / runfolder.LOCK_NAME).unlink()
+    with runfolder.lock(tmp_path):
+        pass
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path):
@@ -99,6 +150,10 @@ def test_a_log_is_exactly_the_records_whatever_was_there(tmp_path):
     stamp = path.stat().st_ino
     runfolder.write_records(path, records)
     assert path.stat().st_ino == stamp  # not written again
+    path.unlink()
+    os.mkfifo(path)  # reading it would wait for ever
+    runfolder.write_records(path, records)
+    assert runfolder.read_records(path) == tuple(records)
 
 
 @pytest.mark.parametrize("data", [b"[]\n", b"{", b"\xff", b"[" * 100_000])
@@ -145,3 +200,14 @@ def test_no_pickle_anywhere():
     for source in sources:
         text = source.read_text()
         assert not [word for word in banned if word in text], source.name
+
+
+@given(st.lists(st.dictionaries(st.text(), PLAIN, max_size=3), max_size=6))
+def test_a_log_that_grows_is_what_it_would_be_written_at_once(records):
+    log = runfolder.Log.of(records[:2])
+    for record in records[2:]:
+        log = log.add(record)
+    assert list(log) == records
+    assert runfolder.encode_records(log) == runfolder.encode_records(records)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        log.add({"loss": float("inf")})

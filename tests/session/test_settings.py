@@ -113,7 +113,14 @@ def test_what_is_wrong_is_named(values, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"bits = ", "is not TOML"), (b"\xff\xfe", "is not TOML"), (None, "cannot be read")],
+    [
+        (b"bits = ", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (None, "cannot be read"),
+        (b"a = " + b"[" * 10**5, "is not TOML"),  # deeper than Python's stack
+        (b"bits = 9", "9 bits"),
+        (b"#" * 2**20 + b"#", "has 1048577 bytes"),
+    ],
 )
 def test_files_that_cannot_be_read(content, message, tmp_path):
     path = tmp_path / "settings.toml"

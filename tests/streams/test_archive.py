@@ -98,6 +98,40 @@ def test_zips_are_checked_before_a_frame_is_read(tmp_path, names, message):
     assert not (tmp_path / "cache").exists()
 
 
+def overlapping(path, members):
+    """A zip whose central directory names one member many times over, at shifted places."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("C_01_01_000.png", bytes(2**20))
+        info = file.infolist()[0]
+        for number in range(1, members):
+            copy = zipfile.ZipInfo(f"s1/o1/C_01_01_{number:03d}.png")
+            for name in ("compress_type", "compress_size", "file_size", "CRC"):
+                setattr(copy, name, getattr(info, name))
+            copy.compress_size *= 8  # so that each looks like 25 to 1
+            copy.header_offset = info.header_offset + number % 7
+            file.filelist.append(copy)
+    return path
+
+
+def test_members_that_share_their_bytes_are_refused_before_one_is_unpacked(tmp_path):
+    """1 MB of such a zip would unpack to gigabytes, each member of it modest."""
+    path = overlapping(tmp_path / "z.zip", 60)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(archive.UntrustedData, match="they lie in one place"):
+        core50.find_frames(path)
+
+
+def test_numbers_that_no_data_has_are_refused(tmp_path):
+    """Every object up to the last is a class: 999,999,999 of them took 15 GB."""
+    for name in (
+        "s1/o999999999/C_01_999999999_000.png",
+        "s10001/o1/C_10001_01_000.png",
+        f"s1/o1/C_01_01_{2**31}.png",
+    ):
+        with pytest.raises(ValueError, match="has a number that no such data has"):
+            core50.find_frames(write_zip(tmp_path / "z.zip", [name]))
+
+
 def test_no_zip_at_all(tmp_path):
     (tmp_path / "z.zip").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(ValueError, match="no readable zip"):

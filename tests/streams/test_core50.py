@@ -1,16 +1,13 @@
 """CORe50: the official protocol's counts, frames that are missing, and the array on disk."""
 
-import json
 import pickle
-import sys
-import threading
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from qlrjax.streams import core50, core50_cache, core50_lists, nicv2
+from qlrjax.streams import core50, core50_lists, nicv2
 from qlrjax.streams.open import StreamSettings, open_stream
 from qlrjax.streams.stream import ImageSource
 
@@ -173,88 +170,10 @@ def test_a_frame_that_is_replaced_is_read_anew(tmp_path):
     assert (after[7] == (1, 2, 3)).all()
 
 
-def frames_of(count, side=4):
-    return lambda: (np.full((side, side, 3), index % 256, np.uint8) for index in range(count))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda stem: stem.with_suffix(".json").unlink(),
-        lambda stem: stem.with_suffix(".json").write_text("{"),
-        lambda stem: stem.with_suffix(".json").write_text("[]"),
-        lambda stem: stem.with_suffix(".json").write_text(json.dumps({"shape": [9, 4, 4, 3]})),
-        lambda stem: stem.with_suffix(".npy").unlink(),
-        lambda stem: stem.with_suffix(".npy").write_bytes(b""),
-        lambda stem: stem.with_suffix(".npy").write_bytes(
-            stem.with_suffix(".npy").read_bytes()[:-1]
-        ),
-        lambda stem: np.save(stem.with_suffix(".npy"), np.zeros((9, 4, 4, 3), np.int8)),
-        lambda stem: np.save(stem.with_suffix(".npy"), np.zeros((8, 4, 4, 3), np.uint8)),
-    ],
-)
-def test_an_array_that_is_not_whole_is_made_again(tmp_path, damage):
-    stem, shape = tmp_path / "a", (9, 4, 4, 3)
-    first = core50_cache.open_or_make(stem, shape, frames_of(9))
-    kept = core50_cache.open_or_make(stem, shape, lambda: pytest.fail("it was whole"))
-    assert kept.digest == first.digest
-    damage(stem)
-    again = core50_cache.open_or_make(stem, shape, frames_of(9))
-    assert again.digest == first.digest
-    assert again.read(np.array([8, 0, 3]))[:, 0, 0, 0].tolist() == [8, 0, 3]
-
-
-def test_stopping_while_it_is_made_leaves_nothing(tmp_path):
-    stem, shape = tmp_path / "a", (200, 4, 4, 3)
-
-    def stop(what, done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        core50_cache.open_or_make(stem, shape, frames_of(200), stop)
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
-    with pytest.raises(ValueError, match="199 frames came where 200"):
-        core50_cache.open_or_make(stem, shape, frames_of(199))
-    whole = core50_cache.open_or_make(stem, shape, frames_of(200))
-    assert whole.read(np.array([199]))[0, 0, 0, 0] == 199
-
-
-def test_two_at_a_time_make_it_once(tmp_path):
-    made, results = [], []
-
-    def frames():
-        made.append(1)
-        return frames_of(300)()
-
-    def work():
-        results.append(core50_cache.open_or_make(tmp_path / "a", (300, 4, 4, 3), frames))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 1
-    assert len({result.digest for result in results}) == 1
-
-
 def test_where_nothing_can_be_written_another_folder_is_asked_for(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ValueError, match=r"cannot be written .* name another folder with data_dir"):
         core50.source(write(tmp_path / "c"), (12, 12), tmp_path / "file")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_what_was_read_does_not_stay_in_memory(tmp_path):
-    def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[2]) * 4096
-
-    cached = core50_cache.open_or_make(tmp_path / "a", (400, 128, 128, 3), frames_of(400, 128))
-    before = resident()
-    for start in range(0, 400, 40):
-        cached.read(np.arange(start, start + 40))
-    assert resident() - before < 4_000_000  # of 20 MB
 
 
 def write_lists(folder, scenario, events, test):

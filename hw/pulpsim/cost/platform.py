@@ -132,11 +132,13 @@ def load(name_or_path: str | Path) -> Platform:
                 f"there is no platform {str(name_or_path)!r}; choose one of {', '.join(names())} "
                 "or give the path of a .toml file"
             )
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise PlatformError(f"{path}: cannot be read (it is no plain file)")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PlatformError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlatformError(f"{path}: not valid TOML ({error})") from error
     return parse(table, str(path))
 

@@ -77,13 +77,19 @@ def answer(name: str, call: Callable[[], int | None]) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{name}: {_sentence(error)}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        print(f"{name}: a library cannot be loaded ({_sentence(error)})", file=sys.stderr)
+        return 2
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        lacks = any(word in str(error) for word in _EXHAUSTED)
+        if not isinstance(error, MemoryError) and not lacks:
             raise
         print(f"{name}: there is not enough memory; {_SMALLER}", file=sys.stderr)
         return 2
 
 
+# What XLA and Python say when the system gives them no more.
+_EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory", "can't start new thread")
 _SMALLER = "choose fewer replays, a smaller mini-batch or a later latent layer"
 
 

@@ -136,7 +136,7 @@ def _onnx(out: Path, opened: OpenRun) -> str:
     model = onnx_exact.export(stage, cut.image_shape, latent_max, bits)
     _save(out, model.SerializeToString())
     return (
-        f"{out}: uint8 images [n, {cut.image_shape[0]}, {cut.image_shape[1]}, 3] "
+        f"{printable(out)}: uint8 images [n, {cut.image_shape[0]}, {cut.image_shape[1]}, 3] "
         f"to {bits}-bit latent codes, bit for bit as this run's frozen stage"
     )
 
@@ -147,9 +147,9 @@ def _qdq(out: Path, opened: OpenRun) -> str:
     model = onnx_qdq.export(quantized.stage, cut.image_shape, quantized.ranges)
     _save(out, model.SerializeToString())
     return (
-        f"{out}: the same stage in QDQ form; codes can differ by one wherever rounding is close, "
-        "and later layers carry that on. On x86 without VNNI, give ONNX Runtime the session option "
-        "session.x64quantprecision=1, or its products saturate"
+        f"{printable(out)}: the same stage in QDQ form; codes can differ by one wherever "
+        "rounding is close, and later layers carry that on. On x86 without VNNI, give ONNX Runtime "
+        "the session option session.x64quantprecision=1, or its products saturate"
     )
 
 
@@ -165,6 +165,7 @@ def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
         state=opened.state.learner,
         seed=opened.settings.seed,
     )
+    shown = printable(out)
     plan = firmware_source.export(out, session, chosen, arguments.event_images)
     if arguments.json:
         return json.dumps(firmware_sizes.record(plan), indent=1)
@@ -174,8 +175,8 @@ def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
         else ""
     )
     return (
-        f"{firmware_sizes.markdown(plan)}\n\n{note}{out}: build it with  make -C {out}\n"
-        f"teach it with  python3 {out}/learner.py --run 'make -s -C {out} run' "
+        f"{firmware_sizes.markdown(plan)}\n\n{note}{shown}: build it with  make -C {shown}\n"
+        f"teach it with  python3 {shown}/learner.py --run 'make -s -C {shown} run' "
         "teach 0 PHOTO... -- learn"
     )
 
@@ -188,16 +189,18 @@ def _npz(out: Path, opened: OpenRun) -> str:
         opened.class_names,
     )
     arrays.write(out, opened.extractor.quantized.stage, others)
-    return f"{out}: {len(others)} arrays and the integer stage; numpy.load reads them"
+    return f"{printable(out)}: {len(others)} arrays and the integer stage; numpy.load reads them"
 
 
 def _state(out: Path, folder: Path) -> str:
     if not folder.is_dir():
-        raise ValueError(f"there is no run folder {folder}")
+        raise ValueError(f"there is no run folder {printable(folder)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with runfolder.lock(folder):
         notes = transfer.pack(folder, out, MOVED)
-    return "\n".join([*notes, f"{out}: the whole run; give it to qlrjax import on any machine"])
+    return "\n".join(
+        [*notes, f"{printable(out)}: the whole run; give it to qlrjax import on any machine"]
+    )
 
 
 def _save(out: Path, content: bytes) -> None:

@@ -15,6 +15,8 @@ from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, Network, mobilenet_v1
 from qlrjax.room import Need
 
+Parameters = dict[str, dict[str, np.ndarray]]
+
 _ARRAYS = ("weight", "kappa", "lam", "pad_value")
 _DAMAGE = (
     *(OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError),
@@ -61,7 +63,15 @@ def load(path: Path, classes: int) -> Extractor:
         raise ValueError(
             f"the frozen stage {path} cannot be read ({error}); start the run anew"
         ) from error
-    contract.check_stage(stage, in_shape=cut.image_shape)
+    shapes = contract.check_stage(stage, in_shape=cut.image_shape)
+    if shapes and shapes[-1] != cut.latent_shape:
+        raise ValueError(
+            f"the frozen stage {path} gives {shapes[-1]}, and layer {cut.latent_layer} takes "
+            f"{cut.latent_shape}; start the run anew"
+        )
+    values = [np.asarray(quantized.ranges), *_values(parameters)]
+    if not all(np.isfinite(array).all() for array in values):
+        raise ValueError(f"the frozen stage {path} holds NaN or infinity; start the run anew")
     return Extractor(cut, quantized, parameters)
 
 
@@ -94,8 +104,12 @@ def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> fr
     )
 
 
-def _float_parameters(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    parameters: dict[str, dict[str, np.ndarray]] = {}
+def _values(parameters: Parameters | None) -> list[np.ndarray]:
+    return [array for layer in (parameters or {}).values() for array in layer.values()]
+
+
+def _float_parameters(arrays: dict[str, np.ndarray]) -> Parameters:
+    parameters: Parameters = {}
     for name, value in arrays.items():
         if name.startswith("float/"):
             layer, _, key = name.removeprefix("float/").rpartition("/")

@@ -17,15 +17,19 @@ from typing import Any
 import numpy as np
 
 from qlrjax import files
+from qlrjax.names import printable
 from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot, upgrade
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
 from qlrjax.runs.same_run import SettingsMismatch
 
 _STEP = re.compile(r"[0-9]{8}")
+_ASIDE = re.compile(r"[0-9]{8}\.corrupt-[0-9]+")
 _LEFT = re.compile(r"\.draft-[0-9]{8}|\.trash-[0-9]{8}(\.corrupt-[0-9]+)?")
 # The newest, and one to fall back to.
 _KEPT = 2
+# How often a reader that holds no lock looks again when a learner has replaced what it was reading.
+_TRIES = 20
 
 __all__ = [
     "CorruptCheckpoint",
@@ -163,20 +167,29 @@ def read_newest(
         OSError: The folder cannot be read.
     """
     notes: list[str] = []
-    for step in reversed(steps(folder) if among is None else among):
-        place = folder.absolute() / f"{step:08d}"
-        try:
-            described = snapshot.verify(place)
-            accept(described)
-            arrays, records = snapshot.read(place, described)
-        except snapshot.Damaged as damage:
-            notes.append(_set_aside(place, str(damage)))
-            continue
-        return described, arrays, records, tuple(notes)
-    if notes or _set_aside_before(folder):
+    for _ in range(_TRIES):
+        vanished = False
+        for step in reversed(steps(folder) if among is None else among):
+            place = folder.absolute() / f"{step:08d}"
+            try:
+                described = snapshot.verify(place)
+                accept(described)
+                arrays, records = snapshot.read(place, described)
+            except snapshot.Damaged as damage:
+                if not place.exists():  # whoever learns saved newer ones, and removed this one
+                    vanished = True
+                    continue
+                notes.append(_set_aside(place, str(damage)))
+                continue
+            earlier = _set_aside_before(folder, described.step, notes)
+            return described, arrays, records, (*notes, *earlier)
+        if not vanished or among is not None:
+            break
+    if notes or _set_aside_before(folder, -1, notes):
         raise CorruptCheckpoint(
-            f"no checkpoint in {folder} is intact ({'; '.join(notes) or 'all were set aside'}); "
-            "start the run anew, or put a good copy back"
+            f"no checkpoint in {printable(folder)} is intact ("
+            f"{'; '.join(notes) or 'all were set aside'}); start the run anew, or put a good copy "
+            "back"
         )
     return None
 
@@ -190,9 +203,13 @@ def peek(folder: Path) -> Manifest | None:
         ValueError: Another version of qlrjax wrote it.
         OSError: The folder cannot be read.
     """
-    for step in reversed(steps(folder)):
-        with contextlib.suppress(snapshot.Damaged):
-            return snapshot.verify(folder / f"{step:08d}")
+    for _ in range(_TRIES):
+        there = steps(folder)
+        for step in reversed(there):
+            with contextlib.suppress(snapshot.Damaged):
+                return snapshot.verify(folder / f"{step:08d}")
+        if steps(folder) == there:
+            break
     return None
 
 
@@ -293,10 +310,12 @@ def _sweep(folder: Path) -> None:
 
 def _set_aside(place: Path, reason: str) -> str:
     """Renames a damaged checkpoint and says so."""
+    what = f"checkpoint {place.name} is damaged ({reason})"
+    if place.parent.is_symlink():  # of who knows whom
+        return f"{what}; it was passed over"
     number = 1
     while (aside := place.with_name(f"{place.name}.corrupt-{number}")).exists():
         number += 1
-    what = f"checkpoint {place.name} is damaged ({reason})"
     try:
         place.rename(aside)
     except OSError as error:
@@ -304,8 +323,16 @@ def _set_aside(place: Path, reason: str) -> str:
     return f"{what}; it was set aside as {aside.name}"
 
 
-def _set_aside_before(folder: Path) -> bool:
-    return folder.is_dir() and any(".corrupt-" in path.name for path in folder.iterdir())
+def _set_aside_before(folder: Path, newest: int, told: Sequence[str]) -> list[str]:
+    """One line for every step after the newest intact one that was set aside by an earlier call."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    later = [name for name in names if _ASIDE.fullmatch(name) and int(name[:8]) > newest]
+    return [
+        f"checkpoint {name[:8]} was damaged and was set aside as {name} earlier; what it held is "
+        "missing here"
+        for name in later
+        if not any(line.endswith(name) for line in told)
+    ]
 
 
 def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Exception) -> str:

@@ -4,9 +4,11 @@ import contextlib
 import secrets
 from pathlib import Path
 
+from qlrjax import needs
 from qlrjax import settings as settings_file
+from qlrjax.names import printable
+from qlrjax.runs import checkpoint, marker, opened, runfolder, transfer
 from qlrjax.runs import facts as run_facts
-from qlrjax.runs import marker, opened, runfolder, transfer
 from qlrjax.runs.marker import CHECKPOINTS, EVENTS, SETTINGS, STAGE
 from qlrjax.runs.opened import OpenRun
 
@@ -27,19 +29,25 @@ def make(file: Path, folder: Path) -> OpenRun:
     packed = transfer.read(file, MOVED)
     try:
         kept = run_facts.from_extra(packed.described.extra)
-        settings_file.from_dict(packed.described.settings)
+        settings = settings_file.from_dict(packed.described.settings)
+        needs.check(settings, len(kept.class_names), kept.events)
     except ValueError as error:
-        raise ValueError(f"{file} is not an exported run: {error}") from error
+        raise ValueError(f"{printable(file)} is not an exported run: {error}") from error
     marker.look(folder)
     existed = folder.exists()
     try:
         with runfolder.lock(folder):
-            if marker.read(folder) is None:
+            before = marker.read(folder)
+            if before is None:
                 adopted = kept.run is None
                 own = marker.Marker(kept.run or secrets.token_hex(16), adopted=adopted)
                 marker.create(folder, own)
+            elif before.id == kept.run and not checkpoint.steps(folder / CHECKPOINTS):
+                # An import of the same run that was killed: the checkpoint comes last.
+                marker.claim(folder)
+                runfolder.clear(folder, (CHECKPOINTS, EVENTS, *MOVED))
             else:
-                raise ValueError(f"{folder} holds a run already; choose a new folder")
+                raise ValueError(f"{printable(folder)} holds a run already; choose a new folder")
             return _fill(packed, folder)
     except BaseException:
         if not existed:

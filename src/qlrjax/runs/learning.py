@@ -10,9 +10,10 @@ from typing import Any
 from qlrjax import files
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
-from qlrjax.runs import marker, opened, runfolder, saver
+from qlrjax.runs import marker, opened, runfolder, saver, sound
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.interrupt import Interrupted, Stop
+from qlrjax.runs.runfolder import Log
 from qlrjax.session import Progress, Record, Session, SessionState
 
 OnEvent = Callable[[Record], None]
@@ -47,8 +48,8 @@ class Work:
 
 
 def learn(
-    work: Work, session: Session, state: SessionState, records: list[Record], kept: Facts
-) -> tuple[SessionState, list[Record]]:
+    work: Work, session: Session, state: SessionState, records: Log, kept: Facts
+) -> tuple[SessionState, Log]:
     """Learns the rest of the stream; what was learned is on disk when it ends.
 
     Args:
@@ -88,7 +89,7 @@ def learn(
             except Interrupted:  # while images were read: nothing of this event was learned
                 break
             work.seconds.append(time.perf_counter() - started)
-            records = [*records, record]
+            records = records.add(record)
             if int(state.position) % every == 0:
                 save()
             _append_timing(folder, record["event"], work.seconds[-1])
@@ -108,7 +109,7 @@ def _learn_one(
     """
     try:
         state, record = sessions.learn_next(session, state, work.on_progress)
-        opened.check_finite(state, f"event {record['event']}: what was learned")
+        sound.check(state, f"event {record['event']}: what was learned")
     except FloatingPointError as error:
         good = f"the last good checkpoint is {last}" if last else "nothing was saved before"
         raise FloatingPointError(f"{error}; this event is not saved, {good}") from error

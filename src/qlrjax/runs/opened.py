@@ -6,16 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
 from qlrjax import files, needs, weights
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import stagefile
 from qlrjax.integer.extractor import Extractor
 from qlrjax.names import printable
-from qlrjax.runs import checkpoint, marker, runfolder, snapshot
+from qlrjax.runs import checkpoint, marker, runfolder, snapshot, sound
 from qlrjax.runs import facts as run_facts
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.lessons import Lesson
@@ -78,13 +75,19 @@ def open_run(folder: Path, strategy: Strategy | None = None) -> OpenRun:
             its state is not finite.
     """
     _check_holds_run(folder)
-    described = checkpoint.peek(folder / marker.CHECKPOINTS)
-    if described is None:
-        raise checkpoint.CorruptCheckpoint(
-            f"no checkpoint in {printable(folder)} is intact; give the command of the run again to "
-            "see why"
-        )
-    return _open(folder, described, None, strategy)
+    while True:
+        described = checkpoint.peek(folder / marker.CHECKPOINTS)
+        if described is None:
+            raise checkpoint.CorruptCheckpoint(
+                f"no checkpoint in {printable(folder)} is intact; give the command of the run "
+                "again to see why"
+            )
+        try:
+            return _open(folder, described, None, strategy)
+        except checkpoint.SettingsMismatch:  # a lesson of another process has just added a class
+            now = checkpoint.peek(folder / marker.CHECKPOINTS)
+            if now is None or now.step == described.step:
+                raise
 
 
 def open_step(folder: Path, step: int, strategy: Strategy | None = None) -> OpenRun:
@@ -108,7 +111,7 @@ def _open(
     settings = settings_file.from_dict(described.settings)
     kept = run_facts.from_extra(described.extra)
     extractor = load_stage(folder, kept)
-    needs.check(settings, len(kept.class_names))
+    needs.check(settings, len(kept.class_names), kept.events)
     untrained = weights.random(extractor.cut.network, 0)
     strategy = strategy or strategies.named(settings.protocol, settings.replays)
     check_strategy(kept, settings, strategy)
@@ -119,7 +122,7 @@ def _open(
     place = folder / marker.CHECKPOINTS
     restored = checkpoint.restore(place, template, described.settings, at=step)
     assert restored is not None
-    check_finite(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
+    sound.check(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
     return OpenRun(
         settings=settings,
         strategy=strategy,
@@ -153,10 +156,10 @@ def save(folder: Path, opened: OpenRun, lesson: Lesson, change: str) -> None:
         change: What was done, in a few words.
 
     Raises:
-        FloatingPointError: The state is not finite; nothing is saved.
+        NotSound: The state is none that a learner can have; nothing is saved.
         SaveFailed: It could not be written; the run is as it was.
     """
-    check_finite(lesson.state, "what was learned")
+    sound.check(lesson.state, "what was learned")
     own = marker.read(folder)
     kept = dataclasses.replace(
         opened.facts,
@@ -208,23 +211,6 @@ def check_strategy(kept: Facts, settings: Settings, strategy: Strategy) -> None:
             f"the run was learned with {wanted}, not with {strategy}; give it its own: "
             "prepare(settings, strategy=...) to go on, open_run(folder, strategy=...) to read"
         )
-
-
-def check_finite(state: SessionState, what: str) -> None:
-    """Refuses a state that would poison whatever is learned or predicted with it.
-
-    Args:
-        state: All of the learner is looked at; the accuracy matrix has NaN where nothing was
-            tested.
-        what: For the sentence.
-
-    Raises:
-        FloatingPointError: A value is NaN or infinite; its leaf is named.
-    """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.learner):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise FloatingPointError(f"{what} is not finite ({name} holds NaN or infinity)")
 
 
 def load_stage(folder: Path, kept: Facts) -> Extractor:

@@ -1,5 +1,7 @@
 """Where exports may be written: never over a run's own files, nor over anything unasked."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from qlrjax.names import printable
@@ -19,8 +21,8 @@ def check(out: Path, run: Path, force: bool = False) -> None:
     """
     place = out.absolute()
     own = (run / marker.EXPORT).absolute()
-    if own.is_symlink():
-        raise ValueError(f"{printable(own)} is a link; remove it, or name a place with --out")
+    for path in _links(place, own):
+        raise ValueError(f"{printable(path)} is a link; remove it, or name a place with --out")
     if place.is_relative_to(own) and ".." not in place.parts:
         return
     for folder in (place, *place.resolve().parents):
@@ -33,3 +35,11 @@ def check(out: Path, run: Path, force: bool = False) -> None:
     if (taken or (place.exists() and not place.is_dir()) or place.is_symlink()) and not force:
         what = "is a folder with something in it" if taken else "is there already"
         raise ValueError(f"{printable(out)} {what}; name another place, or give --force")
+
+
+def _links(place: Path, own: Path) -> Iterator[Path]:
+    """Links that would lead an export elsewhere: on the way to it, and folders in its place."""
+    way = [path for path in (place, *place.parents) if path.is_relative_to(own)]
+    yield from (path for path in reversed(way) if path.is_symlink())
+    for root, folders, _ in os.walk(place):
+        yield from (Path(root, name) for name in folders if Path(root, name).is_symlink())

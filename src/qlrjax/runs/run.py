@@ -17,7 +17,7 @@ from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import stagefile
 from qlrjax.names import printable
-from qlrjax.runs import checkpoint, learning, marker, opened, runfolder, upgrade
+from qlrjax.runs import checkpoint, learning, marker, opened, runfolder, sound, upgrade
 from qlrjax.runs import facts as run_facts
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.interrupt import Stop
@@ -121,7 +121,8 @@ def run(
             if on_event and "event" in record:
                 on_event(record)
         if int(state.position) < session.events:
-            state, records = learning.learn(work, session, state, list(records), kept)
+            log = runfolder.Log.of(records)
+            state, records = learning.learn(work, session, state, log, kept)
         finished = int(state.position) == session.events
         if finished:
             from qlrjax.runs import results
@@ -136,12 +137,21 @@ def absolute(settings: Settings) -> Settings:
     """The same settings, with paths that hold from wherever one stands.
 
     Raises:
-        ValueError: There is no such data.
+        ValueError: There is no such data, or settings.toml could not hold its path.
     """
     weights = settings.weights
     if weights != "builtin" and not weights.startswith("random:"):
         weights = str(streams.expand(weights).absolute())
-    return dataclasses.replace(settings, weights=weights, stream=streams.absolute(settings.stream))
+    stream = streams.absolute(settings.stream)
+    for path in (weights, stream.data, stream.data_dir):
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the path {printable(path)} is not UTF-8, so settings.toml could not hold it; "
+                "rename the folder, or reach it through a link"
+            ) from error
+    return dataclasses.replace(settings, weights=weights, stream=stream)
 
 
 def own_settings(folder: Path) -> Settings | None:
@@ -155,7 +165,10 @@ def own_settings(folder: Path) -> Settings | None:
         return settings_file.from_dict(described.settings)
     if marker.read(folder) is None or not (folder / SETTINGS).exists():
         return None
-    return settings_file.load(folder / SETTINGS)
+    try:
+        return settings_file.load(folder / SETTINGS)
+    except ValueError as error:
+        raise ValueError(f"{error}; mend it, or start anew with --fresh") from error
 
 
 def _kept(work: Work, settings: Settings) -> Facts | None:
@@ -218,6 +231,8 @@ def _begin(
         )
     if kept is not None:
         opened.check_strategy(kept, session.settings, session.strategy)
+    images = sum(len(event) for event in session.stream.events)
+    needs.check(session.settings, len(session.class_names), session.events, images)
     template = sessions.start(session)
     values = settings_file.to_dict(session.settings)
     free = FREE_SETTINGS
@@ -226,6 +241,7 @@ def _begin(
     restored = checkpoint.restore(work.checkpoints, template, values, free)
     _write_settings(work, session.settings, is_new=restored is None)
     if restored is not None:
+        sound.check(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
         runfolder.write_records(folder / EVENTS, restored.records)
         work.notes.extend(restored.notes)
         kept = run_facts.from_extra(restored.extra)

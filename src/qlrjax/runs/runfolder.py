@@ -7,6 +7,7 @@ replaced as a whole, so no kill can leave an event in it twice, half, or not at 
 import contextlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def lock(folder: Path) -> Iterator[None]:
     """Holds a run folder for this process; makes the folder if it is not there.
 
     The kernel holds the lock (flock), so it is gone as soon as its process is, however that died.
+    Where a file system has no flock, a file that names the process is the lock; one whose process
+    is gone is taken over, and one of another machine is named, with what to do.
 
     Raises:
         FolderBusy: Another process holds it.
@@ -39,11 +42,15 @@ def lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     held = filelock.FileLock(folder / LOCK_NAME, timeout=0)
     try:
-        held.acquire()
+        with warnings.catch_warnings():
+            # filelock says in a warning that there is no flock; here it is said where it matters.
+            warnings.simplefilter("ignore", UserWarning)
+            held.acquire()
     except filelock.Timeout as error:
+        kept_by = _holder(folder / LOCK_NAME) if isinstance(held, filelock.SoftFileLock) else ""
         raise FolderBusy(
-            f"another process works in {printable(folder)}{_holder(folder / LOCK_NAME)}; wait "
-            "until it ends, or choose another folder"
+            f"another process works in {printable(folder)}{kept_by}; wait until it ends, or choose "
+            "another folder"
         ) from error
     try:
         yield
@@ -56,13 +63,41 @@ def _holder(path: Path) -> str:
     try:
         lines = files.read(path, _LOCK_BYTES_AT_MOST).decode().split()
     except (OSError, ValueError):
-        return ""
-    if len(lines) < 2 or not lines[0].isdecimal():
-        return ""
-    return (
-        f" (process {lines[0]} on {printable(lines[1], 80)}; if there is none, remove "
-        f"{printable(path)})"
-    )
+        lines = []
+    named = len(lines) > 1 and lines[0].isdecimal()
+    who = f"process {lines[0]} on {printable(lines[1], 80)}" if named else "which one is not known"
+    return f" ({who}; if there is none, remove {printable(path)})"
+
+
+class Log(tuple[Record, ...]):
+    """Records that are encoded once each, however often the log is written as it grows.
+
+    Attributes:
+        encoded: See `encode_records`.
+    """
+
+    encoded: bytes
+
+    def add(self, record: Record) -> "Log":
+        """The log with one more record.
+
+        Raises:
+            ValueError: The record holds a value that JSON lacks, such as NaN.
+        """
+        longer = Log((*self, record))
+        longer.encoded = self.encoded + encode_records([record])
+        return longer
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Log":
+        """The log of some records.
+
+        Raises:
+            ValueError: A record holds a value that JSON lacks, such as NaN.
+        """
+        log = cls(records)
+        log.encoded = encode_records(list(log))
+        return log
 
 
 def encode_records(records: Iterable[Record]) -> bytes:
@@ -71,6 +106,8 @@ def encode_records(records: Iterable[Record]) -> bytes:
     Raises:
         ValueError: A record holds a value that JSON lacks, such as NaN.
     """
+    if isinstance(records, Log):
+        return records.encoded
     lines = (json.dumps(record, allow_nan=False) for record in records)
     return "".join(line + "\n" for line in lines).encode()
 
@@ -95,8 +132,8 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     """
     data = encode_records(records)
     try:
-        unchanged = path.read_bytes() == data
-    except OSError:
+        unchanged = files.read(path, len(data)) == data
+    except (OSError, ValueError):
         unchanged = False
     if not unchanged:
         files.write_atomic(path, data)

@@ -52,7 +52,8 @@ class Saver:
         """
         self.flush()
         facts = checkpoint.about(state, self._settings, extra)
-        arrays, log = leaves.to_host(state), tuple(records)
+        arrays = leaves.to_host(state)
+        log = records if isinstance(records, tuple) else tuple(records)
         self._pending = self._thread.submit(self._work, step, arrays, log, facts)
 
     def flush(self) -> None:

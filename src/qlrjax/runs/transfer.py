@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 
 from qlrjax import files
+from qlrjax.names import printable
 from qlrjax.runs import checkpoint, leaves, manifest, runfolder
 from qlrjax.runs.manifest import Manifest
 
 _MANIFEST, _SUM, _RECORDS = "manifest.npy", "manifest_sha256.npy", "records.npy"
 _MEMBERS_LIMIT = 100_000
 _HEADER_LIMIT_BYTES = 4096
+_FILE_AT_MOST = 2**30
 # A fixed date makes the same run the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -52,10 +54,10 @@ def pack(
     """
     found = checkpoint.read_newest(folder / checkpoints, lambda described: None)
     if found is None:
-        raise ValueError(f"{folder} holds no checkpoint; learn at least one event first")
+        raise ValueError(f"{printable(folder)} holds no checkpoint; learn at least one event first")
     described, arrays, records, notes = found
     parts = {_RECORDS: runfolder.encode_records(records)}
-    parts |= {f"files/{name}.npy": (folder / name).read_bytes() for name in names}
+    parts |= {f"files/{name}.npy": files.read(folder / name, _FILE_AT_MOST) for name in names}
     digests = {
         name: manifest.File(len(data), hashlib.sha256(data).hexdigest())
         for name, data in parts.items()
@@ -123,7 +125,9 @@ def unpack(packed: Packed, folder: Path, checkpoints: str = "checkpoints") -> No
     names = list(packed.content)
     taken = [name for name in (checkpoints, *names) if (folder / name).exists()]
     if taken:
-        raise ValueError(f"{folder} holds a run already ({taken[0]}); choose a new folder")
+        raise ValueError(
+            f"{printable(folder)} holds a run already ({taken[0]}); choose a new folder"
+        )
     described = packed.described
     about = {
         "settings": described.settings,
@@ -157,6 +161,8 @@ def _write(path: Path, members: Mapping[str, np.ndarray]) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Any:
     """The archive; whatever is wrong with it becomes one sentence."""
+    if not path.is_file() and path.exists():  # opening a pipe would wait for ever
+        raise ValueError(f"{printable(path)} is not an intact exported run: it is no plain file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -170,7 +176,7 @@ def _opened(path: Path) -> Any:
     except manifest.UnknownSchema:
         raise
     except _NOT_INTACT as error:
-        raise ValueError(f"{path} is not an intact exported run: {error}") from error
+        raise ValueError(f"{printable(path)} is not an intact exported run: {error}") from error
 
 
 _NOT_INTACT = (

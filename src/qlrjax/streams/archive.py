@@ -20,22 +20,26 @@ class UntrustedData(ValueError):
     """A file does something that honest data does not."""
 
 
-def check_zip(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
+def check_zip(archive: zipfile.ZipFile, name: str, size: int) -> list[zipfile.ZipInfo]:
     """The files of a zip, or a refusal.
+
+    Args:
+        archive: The zip.
+        name: For the sentence.
+        size: Of the zip's file, bytes.
 
     Raises:
         UntrustedData: A name is absolute or climbs with `..`, appears twice, is a link, or would
-            unpack to an absurd size.
+            unpack to an absurd size; or its members claim more bytes than it has.
     """
     seen: set[str] = set()
     files = []
-    total = sum(info.file_size for info in archive.infolist())
+    packed = sum(info.compress_size for info in archive.infolist())
     # Members may lie over each other, so that each is small beside the archive and all are not.
-    if total > _RATIO_AT_MOST * sum(info.compress_size for info in archive.infolist()) + 2**20:
-        raise UntrustedData(f"{name} would unpack to {total} bytes")
-    starts = [info.header_offset for info in archive.infolist()]
-    if len(set(starts)) != len(starts):
-        raise UntrustedData(f"{name}: two members lie in one place")
+    if packed > size:
+        raise UntrustedData(
+            f"{name} has {size} bytes, and its members would take {packed}: they lie in one place"
+        )
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
         outside = path.is_absolute() or ".." in path.parts or info.filename[1:2] == ":"

@@ -60,7 +60,7 @@ def find_frames(root: Path) -> list[Frame]:
         names = _walk(root)
     elif root.suffix == ".zip" and root.is_file():
         with _open_zip(root) as packed:
-            members = archive.check_zip(packed, str(root))
+            members = archive.check_zip(packed, str(root), root.stat().st_size)
             names = [(info.filename, f"{info.file_size}:{info.CRC}") for info in members]
     else:
         raise ValueError(f"there is no CORe50 folder or zip {root}")
@@ -221,7 +221,7 @@ def read_files(root: Path, frames: Iterable[Frame]) -> Iterator[tuple[str, bytes
         for frame in frames:
             name = f"frame {root}/{frame.name}"
             try:
-                data = packed.read(frame.name) if packed else (root / frame.name).read_bytes()
+                data = packed.read(frame.name) if packed else photos.read_file(root / frame.name)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"{name} is damaged: {error}") from error
             except (OSError, RuntimeError, NotImplementedError) as error:

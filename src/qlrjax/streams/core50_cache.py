@@ -1,9 +1,11 @@
 """Frames decoded once into an uint8 array on disk, memory-mapped from then on.
 
-Two files lie side by side: STEM.npy with the pixels and STEM.json, written last, which says that
-they are whole. So a half-made array is never taken for one.
+Three files lie side by side: STEM.npy with the pixels, STEM.sums with a digest of every frame, and
+STEM.json, written last, which says that they are whole. So a half-made array is never taken for
+one, and a frame that has changed since is noticed whenever it is read.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,12 +19,15 @@ import filelock
 import numpy as np
 
 from qlrjax import files
+from qlrjax.names import printable
 from qlrjax.streams.user_cache import check_room
 
 Progress = Callable[[str, int, int], None]
 
 _LOGGER = logging.getLogger(__name__)
-_FORMAT = 2
+_FORMAT, _WITHOUT_SUMS = 3, 2
+_SUM_BYTES = 16
+_MARKER_BYTES_AT_MOST = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +36,31 @@ class FrameArray:
 
     Attributes:
         array: uint8[n, h, w, 3], memory-mapped, read-only.
+        sums: uint8[n, 16], BLAKE2b of every frame.
         digest: SHA-256 in hex of the pixels.
+        stem: Path of the files without their endings.
     """
 
     array: np.ndarray
+    sums: np.ndarray
     digest: str
+    stem: Path
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """int64[k] indices to uint8[k, h, w, 3]; the pages read do not stay in this process."""
-        pixels = np.asarray(self.array[np.asarray(indices)])
+        """int64[k] indices to uint8[k, h, w, 3]; the pages read do not stay in this process.
+
+        Raises:
+            ValueError: A frame is not what was prepared.
+        """
+        indices = np.asarray(indices)
+        pixels = np.asarray(self.array[indices])
+        for index, frame in zip(indices.tolist(), pixels, strict=True):
+            if _sum(frame.tobytes()) != self.sums[index].tobytes():
+                raise ValueError(
+                    f"frame {index} of the prepared array {printable(_pixels(self.stem))} is "
+                    f"damaged; remove {printable(_marker(self.stem))}, and the same command "
+                    "prepares the array again"
+                )
         mapped = getattr(self.array, "_mmap", None)
         # Without this, a session over all of CORe50 would seem to hold its 8 GB; the system's
         # cache keeps the pages as long as there is room.
@@ -100,15 +121,56 @@ def is_made(stem: Path) -> bool:
 def _open(stem: Path, shape: tuple[int, ...]) -> FrameArray | None:
     """The array, or None if there is none, or none that is whole."""
     try:
-        marker = json.loads(_marker(stem).read_text())
-        array = np.load(_pixels(stem), mmap_mode="r", allow_pickle=False)
-        if marker["format"] != _FORMAT or marker["shape"] != list(shape):
+        marker = json.loads(files.read(_marker(stem), _MARKER_BYTES_AT_MOST))
+        if marker["shape"] != list(shape) or not _pixels(stem).is_file():
             return None
+        array = np.load(_pixels(stem), mmap_mode="r", allow_pickle=False)
         if array.shape != shape or array.dtype != np.uint8:
             return None
-        return FrameArray(array, str(marker["pixels_sha256"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        digest = str(marker["pixels_sha256"])
+        if marker["format"] == _WITHOUT_SUMS:
+            sums = _sum_up(stem, array, digest)
+        elif marker["format"] == _FORMAT:
+            sums = files.read(_sums(stem), _SUM_BYTES * shape[0])
+            if hashlib.sha256(sums).hexdigest() != marker["sums_sha256"]:
+                return None
+        else:
+            return None
+        if sums is None or len(sums) != _SUM_BYTES * shape[0]:
+            return None
+        rows = np.frombuffer(sums, np.uint8).reshape(shape[0], _SUM_BYTES)
+        return FrameArray(array, rows, digest, stem)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
         return None
+
+
+def _sum_up(stem: Path, array: np.ndarray, digest: str) -> bytes | None:
+    """Digests of the frames of an array from before there were any; None if it has changed since.
+
+    They are kept beside it where that is possible.
+    """
+    hasher, sums = hashlib.sha256(), bytearray()
+    for frame in array:
+        data = frame.tobytes()
+        hasher.update(data)
+        sums += _sum(data)
+    if hasher.hexdigest() != digest:
+        return None
+    with contextlib.suppress(OSError):
+        _mark(stem, array.shape, digest, bytes(sums))
+    return bytes(sums)
+
+
+def _mark(stem: Path, shape: tuple[int, ...], digest: str, sums: bytes) -> None:
+    """Says that the array is whole."""
+    files.write_atomic(_sums(stem), sums)
+    marker = {
+        "format": _FORMAT,
+        "shape": list(shape),
+        "pixels_sha256": digest,
+        "sums_sha256": hashlib.sha256(sums).hexdigest(),
+    }
+    files.write_atomic(_marker(stem), json.dumps(marker))
 
 
 def _make(
@@ -119,12 +181,12 @@ def _make(
 ) -> None:
     _marker(stem).unlink(missing_ok=True)
     for left in stem.parent.iterdir():  # by a process that was killed; the lock keeps others out
-        if files.temporary_of(left.name) in (_pixels(stem).name, _marker(stem).name):
+        own = (_pixels(stem).name, _sums(stem).name, _marker(stem).name)
+        if files.temporary_of(left.name) in own:
             left.unlink()
     with files.replacing(_pixels(stem)) as file:
-        digest = _write(file, shape, frames, on_progress)
-    marker = {"format": _FORMAT, "shape": list(shape), "pixels_sha256": digest}
-    files.write_atomic(_marker(stem), json.dumps(marker))
+        digest, sums = _write(file, shape, frames, on_progress)
+    _mark(stem, shape, digest, sums)
 
 
 def _write(
@@ -132,20 +194,26 @@ def _write(
     shape: tuple[int, ...],
     frames: Iterable[np.ndarray],
     on_progress: Progress | None,
-) -> str:
+) -> tuple[str, bytes]:
+    """Writes all frames; gives the digest of all, and those of each."""
     # Written as a file, not through a map: a map of 8 GB would fill the memory first.
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    hasher, done = hashlib.sha256(), 0
+    hasher, sums, done = hashlib.sha256(), bytearray(), 0
     for done, pixels in enumerate(frames, start=1):
         data = np.ascontiguousarray(pixels).tobytes()
         hasher.update(data)
+        sums += _sum(data)
         file.write(data)
         if on_progress and (done % 64 == 0 or done == shape[0]):
             on_progress("preparing frames", done, shape[0])
     if done != shape[0]:
         raise ValueError(f"{done} frames came where {shape[0]} were announced")
-    return hasher.hexdigest()
+    return hasher.hexdigest(), bytes(sums)
+
+
+def _sum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_SUM_BYTES).digest()
 
 
 def _pixels(stem: Path) -> Path:
@@ -154,3 +222,7 @@ def _pixels(stem: Path) -> Path:
 
 def _marker(stem: Path) -> Path:
     return stem.with_name(stem.name + ".json")
+
+
+def _sums(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".sums")

@@ -81,13 +81,15 @@ def absolute(settings: StreamSettings) -> StreamSettings:
     """The same data, named so that it is found from wherever one stands.
 
     Raises:
-        ValueError: There is no such data, or no such user.
+        ValueError: There is no such data, or no such user, or more images than memory holds.
     """
     kind, place, _ = _resolve(settings)
     data, data_dir = settings.data, settings.data_dir
     if kind in ("folder", "core50"):
         path = str(expand(place).absolute())
         data = f"{kind}:{path}" if data.startswith(f"{kind}:") else path
+    if kind == "synthetic":
+        synthetic.parse(place)
     if data_dir:
         data_dir = str(expand(data_dir).absolute())
     return dataclasses.replace(settings, data=data, data_dir=data_dir)

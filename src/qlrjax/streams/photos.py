@@ -1,6 +1,7 @@
 """Photos from files to the network's size, the good ones apart from the bad."""
 
 import dataclasses
+import functools
 import io
 import os
 import re
@@ -17,6 +18,8 @@ from qlrjax import files
 from qlrjax.names import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+# Pillow has more, whatever a file is called; one of them hands files to another program.
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 # Cameras write these; they are named instead of passed over.
 UNSUPPORTED = {
     ".heic": "HEIC",
@@ -180,13 +183,19 @@ def _opened(data: bytes, name: str, use: Callable[[Image.Image], np.ndarray]) ->
         with warnings.catch_warnings():
             # Pillow warns of large images; here they are refused or read.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 large = image.width * image.height > _MEGAPIXELS_AT_MOST * 1_000_000
                 if not large:
                     return use(image)
     except _DAMAGE as error:
         raise ValueError(_refusal(data, name, error)) from error
     raise ValueError(f"{name} has over {_MEGAPIXELS_AT_MOST} megapixels; scale it down first")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _refusal(data: bytes, name: str, error: Exception) -> str:

@@ -6,6 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from qlrjax import files
+
+_FILE_BYTES_AT_MOST = 2**20
+
 # What the command line's families stand for.
 FAMILIES = {"cortex-m4f": "mps2-an386", "rv32imf": "rv32-virt"}
 
@@ -85,7 +89,7 @@ def load(name: str) -> Target:
     """
     if name.endswith(".toml"):
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = files.read(Path(name), _FILE_BYTES_AT_MOST).decode()
         except OSError as error:
             raise ValueError(f"target file {name} cannot be read: {error.strerror}") from error
     elif FAMILIES.get(name, name) in names():
@@ -97,7 +101,7 @@ def load(name: str) -> Target:
         raise ValueError(f"there is no target {name!r}; choose one of {known}, or a .toml file")
     try:
         return _target(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"target {name} is not a usable target file: {error}") from error
 
 
