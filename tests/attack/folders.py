@@ -18,29 +18,28 @@ def links(prey: Prey) -> Tally:
     """Every file and folder of a run is a link in turn, to something that must not change."""
     tally = Tally("links")
     names = sorted(path.relative_to(prey.run) for path in prey.run.rglob("*"))
-    for name in names:
-        for lead_to in ("file", "folder", "nothing"):
-            run, away = prey.copy(), prey.place / "away"
-            shutil.rmtree(away, ignore_errors=True)
-            away.mkdir()
-            (away / "mine.txt").write_text("mine")
-            path = run / name
-            target = {"file": away / "mine.txt", "folder": away, "nothing": away / "none"}[lead_to]
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            path.symlink_to(target)
-            calls = [
-                call("run", "--out", run, *tiny.WORDS),
-                call("learn", run, prey.photos, "--label", "mug"),
-                call("export", run, "--format", "state"),
-                call("run", "--out", run, *tiny.WORDS, "--fresh"),
-            ]
-            what = f"{name} to {lead_to}: {[answer.err[-200:] for answer in calls]}"
-            if any(answer.failure for answer in calls):
-                tally.add(TRACEBACK, what)
-            elif tiny.contents(away).keys() != {"mine.txt"} or _read(away) != "mine":
-                tally.add(SILENT, what)
-            else:
-                tally.add(CAUGHT if any(a.refused or a.noticed for a in calls) else HARMLESS, what)
+    for number, name in enumerate(names):
+        run, away = prey.copy(), prey.place / "away"
+        shutil.rmtree(away, ignore_errors=True)
+        away.mkdir()
+        (away / "mine.txt").write_text("mine")
+        path = run / name
+        target = (away / "mine.txt", away, away / "none")[number % 3]
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.symlink_to(target)
+        calls = [
+            prey.go_on(run),
+            call("learn", run, prey.photos, "--label", "mug"),
+            call("export", run, "--format", "state"),
+            call("run", "--out", run, *tiny.WORDS, "--fresh"),
+        ]
+        what = f"{name} to {target.name}: {[answer.err[-200:] for answer in calls]}"
+        if any(answer.failure for answer in calls):
+            tally.add(TRACEBACK, what)
+        elif tiny.contents(away).keys() != {"mine.txt"} or _read(away) != "mine":
+            tally.add(SILENT, what)
+        else:
+            tally.add(CAUGHT if any(a.refused or a.noticed for a in calls) else HARMLESS, what)
     return tally
 
 

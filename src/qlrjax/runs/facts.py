@@ -9,7 +9,7 @@ from qlrjax.names import check_class
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_EVENTS_AT_MOST = 10**6
+_EVENTS_AT_MOST, _CLASSES_AT_MOST = 10**6, 10**5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,9 @@ def from_extra(extra: Mapping[str, Any]) -> Facts:
         ValueError: One is missing or impossible; it is named.
     """
     names = extra.get("class_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or len(names) > _CLASSES_AT_MOST:
+        raise ValueError(_wrong("class_names"))
+    if not all(isinstance(name, str) for name in names):
         raise ValueError(_wrong("class_names"))
     for name in names:
         check_class(name, "the checkpoint's class")
