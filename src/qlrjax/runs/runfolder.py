@@ -69,7 +69,7 @@ def _holder(path: Path) -> str:
     return f" ({who}; if there is none, remove {printable(path)})"
 
 
-class Log(tuple[Record, ...]):
+class Log(tuple[dict[str, Any], ...]):
     """Records that are encoded once each, however often the log is written as it grows.
 
     Attributes:
@@ -78,7 +78,7 @@ class Log(tuple[Record, ...]):
 
     encoded: bytes
 
-    def add(self, record: Record) -> "Log":
+    def add(self, record: dict[str, Any]) -> "Log":
         """The log with one more record.
 
         Raises:
@@ -89,7 +89,7 @@ class Log(tuple[Record, ...]):
         return longer
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> "Log":
+    def of(cls, records: Iterable[dict[str, Any]]) -> "Log":
         """The log of some records.
 
         Raises:
