@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
 from qlrjax.network import Cut, floating
+from qlrjax.training import maps as kept
 
 Params = dict[str, Any]
 Statistics = dict[str, dict[str, Array]]
@@ -57,6 +58,7 @@ def forward(
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
     there: Bool[Array, " n"] | None = None,
+    maps: kept.Maps = "float32",
 ) -> tuple[Float32[Array, "n classes"], Statistics]:
     """Logits of a batch of dequantized latents.
 
@@ -68,11 +70,12 @@ def forward(
         limits: Given, the batch's own statistics normalise it, corrected within the limits (batch
             renorm, training). None: the running statistics do (inference).
         there: Latents that count in the batch's statistics; None: all.
+        maps: How training keeps maps between forward and backward, see `maps`.
 
     Returns:
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
-    pooled, batch_statistics = features(cut, params, statistics, latents, limits, there)
+    pooled, batch_statistics = features(cut, params, statistics, latents, limits, there, maps)
     logits = pooled @ params["head"]
     if "bias" in params:  # only of heads that are computed, see `strategies.distance`
         logits = logits + params["bias"][None, :]
@@ -86,13 +89,14 @@ def features(
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
     there: Bool[Array, " n"] | None = None,
+    maps: kept.Maps = "float32",
 ) -> tuple[Float32[Array, "n features"], Statistics]:
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
     x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
     batch_statistics: Statistics = {}
     for layer in cut.normalised:
         trained, running = params["layers"][layer.name], statistics[layer.name]
-        y = floating.linear_part(layer, trained["weight"], x)
+        y = kept.stored(floating.linear_part(layer, trained["weight"], x), maps)
         if limits is None:
             y = (y - _row(running["mean"])) / _row(running["std"])
         else:
@@ -100,7 +104,7 @@ def features(
             batch_statistics[layer.name] = batch
             y = renormalise(y, batch, running, limits)
         y = y * _row(trained["gamma"]) + _row(trained["beta"])
-        x = floating.activate(y, cut.network.activation)
+        x = floating.activate(kept.returned(y, maps), cut.network.activation)
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 

@@ -265,7 +265,7 @@ def _train_step(
 
     def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, adaptive.Statistics]]:
         logits, moments = adaptive.forward(
-            learner.cut, params, state.statistics, batch, limits, there
+            learner.cut, params, state.statistics, batch, limits, there, protocol.maps
         )
         counted = jnp.ones(rows.shape, bool) if there is None else there
         task = adaptive.cross_entropy(logits, batch_labels, counted)

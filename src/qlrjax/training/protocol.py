@@ -15,6 +15,7 @@ from jaxtyping import Array, Float32, Int32
 
 from qlrjax.training import adaptive
 from qlrjax.training.draws import Generator
+from qlrjax.training.maps import Maps
 
 Classifier = Literal["auto", "cwr*", "plain", "ncm-cosine", "ncm-mahalanobis"]
 
@@ -73,6 +74,7 @@ class Protocol:
         reshuffle: A new order of the new latents every epoch, instead of every event.
         draws: "jax" draws order and admission by JAX's generator, "portable" by integers that
             the exported firmware computes too, see `draws`.
+        maps: "float16" rounds what training keeps between forward and backward, see `maps`.
     """
 
     minibatch: int = 128
@@ -105,6 +107,7 @@ class Protocol:
     epsilon_in_std: bool = True
     reshuffle: bool = False
     draws: Generator = "jax"
+    maps: Maps = "float32"
 
     def __post_init__(self) -> None:
         positive = ("minibatch", "first_epochs", "epochs", "first_learning_rate", "learning_rate")

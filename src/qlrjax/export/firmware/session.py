@@ -80,6 +80,8 @@ def _check(session: FirmwareSession) -> None:
             "session with 1 to 8 bits"
         )
     _check_ways(session.learner.strategy, protocol)
+    if protocol.maps != "float32":
+        raise ValueError("the firmware keeps its maps in float32; learn with --maps float32")
     for index, layer in enumerate(session.stage):
         area = layer.weight.shape[0] * layer.weight.shape[1] if layer.weight.ndim > 2 else 1
         if area > _KERNEL_AREA_MAX:
