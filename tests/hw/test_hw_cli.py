@@ -56,8 +56,33 @@ def test_cli_compare(capsys):
     )
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert [row["latent_layer"] for row in rows] == ["26", "27", "mean"]
+    names = ["26", "27", "mean", "mean without 27", "mean of what fits"]
+    assert [row["latent_layer"] for row in rows] == names
+    assert {row["statistics"] for row in rows} == {"minibatch"}
     assert float(rows[0]["stm32l4_time_ratio"]) > 10
+
+
+def test_cli_passes_trace_and_roofline(capsys, tmp_path):
+    trace, picture = tmp_path / "trace.json", tmp_path / "roofline.png"
+    files = ("--trace", str(trace), "--roofline", str(picture))
+    code, out, _ = command(capsys, "event", *SMALL, "--by", "pass", "--csv", *files)
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert sum(float(row["share"]) for row in rows) == pytest.approx(1)
+    for row in rows:
+        assert 0 <= float(row["utilisation_share"]) <= 1
+        assert row["bound"] in ("compute", "L2", "RAM")
+        if row["least_MB"]:
+            assert float(row["off_chip_MB"]) >= float(row["least_MB"]) * (1 - 1e-9)
+    slices = [one for one in json.loads(trace.read_text())["traceEvents"] if one["ph"] == "X"]
+    by_track = {number: [one for one in slices if one["tid"] == number] for number in (1, 2, 3, 4)}
+    trained = [row for row in rows if row["step"] not in ("frozen", "latent write", "replay write")]
+    batch_us = sum(float(row["s"]) / float(row["runs"]) for row in trained) * 1e6
+    assert sum(one["dur"] for one in by_track[1]) == pytest.approx(batch_us, rel=1e-3)
+    for track in by_track.values():  # slices of a track follow each other
+        ends = [one["ts"] + one["dur"] for one in track]
+        assert all(later["ts"] >= end - 0.01 for end, later in zip(ends, track[1:], strict=False))
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

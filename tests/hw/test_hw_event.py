@@ -218,7 +218,7 @@ def test_a_sweep_equals_single_events_and_says_what_does_not_fit():
     chips = ((1, 64, 8, "private"), (4, 128, 4, "static"), (8, 14, 8, "static"))
     variants = [Variant(cores, kib * 1024, bus, fpu) for cores, kib, bus, fpu in chips]
     case = EventSetting(mobilenet_v1(1.0, 32), 27)
-    found = sweep([case], VEGA, variants, processes=1)
+    found = sweep([case], VEGA, variants, ratio=1.2, processes=1)
     for j, variant in enumerate(variants[:2]):
         direct = event.event_cost(case, variant.apply(VEGA))
         assert found.seconds[0, j] == direct.seconds

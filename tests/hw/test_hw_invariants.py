@@ -202,33 +202,33 @@ def test_the_search_is_stable_under_the_order_of_candidates():
 
 
 # Pinned after the model was checked; a change of any of these is a change of published figures.
-# Layer by sample moved by +0.06 % (l = 27), -0.02 % (l = 23) and in joules by +2 % there: of many
+# Layer by sample moved by +0.18 % (l = 27), +0.12 % (l = 23) and in joules by +2 % there: of many
 # candidates the search tries only tiles near the limit of L1, and picks another within its slack.
 # The blocked rows are the schedule that is costed unless another is named.
 ONE = {"schedule": "layer-by-sample", "statistics": "running"}
 GOLDEN = (
-    ("vega", (1.0, 128), 27, ONE, 13.616626, 0.88020842, 5_734_736),
+    ("vega", (1.0, 128), 27, ONE, 13.63302, 0.88123216, 5_734_736),
     (
         "vega",
         (0.25, 128),
         23,
         {**ONE, "statistics": "minibatch", "bits": 7, "replays": 500},
-        20.847893,
-        4.6752288,
+        20.877788,
+        4.6770823,
         36_480_240,
     ),
     ("stm32l4", (1.0, 128), 24, ONE, 31156.722, 1217.6676, 36_498_368),
-    ("vega", (1.0, 128), 24, {}, 409.50567, 38.540247, 63_802_304),
+    ("vega", (1.0, 128), 24, {}, 412.29051, 38.692092, 63_802_304),
     (
         "vega",
         (0.25, 128),
         23,
         {"bits": 7, "replays": 500, "statistics": "running"},
-        14.426177,
-        1.9118734,
+        14.480315,
+        1.9152139,
         16_411_376,
     ),
-    ("stm32l4", (1.0, 128), 24, {}, 32966.319, 1180.1242, 63_802_304),
+    ("stm32l4", (1.0, 128), 24, {}, 32963.54, 1180.8056, 63_802_304),
 )
 
 

@@ -30,7 +30,8 @@ from pulpsim.cost.tiling import Cost, grid, sizes
 
 Numbers = Any
 ORDERS = ("A stays", "B stays", "C stays")
-TRIED = 3  # blocks of each order that are costed with their tiles
+TRIED = 2  # best-ranked blocks of each order, of which
+COSTED = 4  # are costed with their tiles
 PIECE = 4_096  # elements of C that are updated at a time where it stands
 
 
@@ -163,8 +164,8 @@ class BlockedProduct:
             ranked += [(score[i], order, (n[i], k[i], m[i])) for i in best]
         if not ranked:
             fits(np.array(least), free, self.words)
-        bound = 1.15 * min(score for score, _, _ in ranked)
-        return [(order, block) for score, order, block in ranked if score <= bound]
+        ranked.sort(key=lambda one: one[0])
+        return [(order, block) for score, order, block in ranked[:COSTED]]
 
     def _score(
         self, machine: Machine, order: str, n: Numbers, k: Numbers, m: Numbers

@@ -10,7 +10,7 @@ from pulpsim.cost.tiling import Cost, choose
 
 RATIO = 1.2
 SLACK = 0.01
-MANY = 2_000
+MANY = 500
 Tile = tuple[int, ...]
 
 

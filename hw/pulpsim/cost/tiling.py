@@ -11,6 +11,7 @@ All candidate tiles of a pass are costed at once as arrays; `search` takes the c
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -55,14 +56,14 @@ class Cost:
     work: Numbers
 
     def __add__(self, other: "Cost") -> "Cost":
-        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        mine, theirs = vars(self), vars(other)
         total = {key: mine[key] + theirs[key] for key in mine}
-        total["l1_bytes"] = max(mine["l1_bytes"], theirs["l1_bytes"])
+        total["l1_bytes"] = max(self.l1_bytes, other.l1_bytes)
         return Cost(**total)
 
     def times(self, count: int | float) -> "Cost":
         """This cost `count` times in a row."""
-        values = {key: value * count for key, value in dataclasses.asdict(self).items()}
+        values = {key: value * count for key, value in vars(self).items()}
         return Cost(**{**values, "l1_bytes": self.l1_bytes})
 
     def at(self, index: Any) -> "Cost":
@@ -126,6 +127,7 @@ def outside(machine: Machine, traffic: Sequence[tuple[Place, Numbers]]) -> tuple
     return cycles, external, stored
 
 
+@functools.lru_cache(maxsize=4096)
 def sizes(total: int, unit: int = 1, ratio: float = 1.0, least: int = 1) -> np.ndarray:
     """Candidate tile sizes, `total` among them.
 

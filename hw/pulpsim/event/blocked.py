@@ -59,7 +59,7 @@ def minibatch(setting: EventSetting, choose: Choice) -> list[Blockwise]:
     for row in normalised:
         found.append(_of(row, "forward", forward(ops, row)))
     found += _linear(ops, last, bool(normalised))
-    for row in reversed(normalised):
+    for row in reversed(normalised if setting.train_layers else ()):
         if ops.pooled(row):
             found.append(_of(row, "norm sums", pool_sums(ops, row)))
         if row.kind == "depthwise":
@@ -71,7 +71,7 @@ def minibatch(setting: EventSetting, choose: Choice) -> list[Blockwise]:
             ways.append([store, *_back(ops, row, stored=True)])
         found += choose(ways)
     channels = sum(row.out_channels for row in normalised)
-    if channels:
+    if channels and setting.train_layers:
         words = 4.0 * VECTOR_WORDS / 2
         flat = Flat(
             ("e1_sgd",), 2 * channels, (("external", words / 2),), (("external", words / 2),)
@@ -326,7 +326,7 @@ def _linear(ops: Operands, last: Layer, pooled: bool) -> list[Blockwise]:
         layout=("k", "k"),
     )
     # The input gradient takes the weights before SGD has changed them.
-    if pooled:
+    if pooled and ops.setting.train_layers:
         found.append(_of(last, "input gradient", inputs))
     return [*found, _of(last, "weight gradient", weights)]
 

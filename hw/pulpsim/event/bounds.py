@@ -17,15 +17,15 @@ from pulpsim.cost.blocked_planes import BlockedPlanes
 from pulpsim.cost.blocked_product import BlockedProduct
 
 
-def once_bytes(work: BlockedProduct | BlockedPlanes) -> float:
+def once_bytes(work: BlockedProduct | BlockedPlanes) -> int | float:
     """Every tensor of a pass once: what comes, and what leaves."""
     if isinstance(work, BlockedPlanes):
-        return work.external_bytes()
+        return float(work.external_bytes())
     parts = ((work.a, work.n * work.k), (work.b, work.k * work.m), (work.c, work.n * work.m))
     return float(sum(side.moved_bytes(elements) for side, elements in parts))
 
 
-def least_bytes(work: BlockedProduct | BlockedPlanes, on_chip_bytes: int | float) -> float:
+def least_bytes(work: BlockedProduct | BlockedPlanes, on_chip_bytes: int | float) -> int | float:
     """The least that a pass moves, with so much on-chip memory."""
     once = once_bytes(work)
     if isinstance(work, BlockedPlanes):

@@ -277,7 +277,7 @@ def replay_read(elements: int, bits: int, activations: Place) -> Flat:
 
 def latent_write(elements: int, bits: int, maps: Place) -> Flat:
     """Packs the frozen stage's codes into the off-chip RAM."""
-    kernels = () if bits == 8 else ("e9_pck7",) if bits == 7 else ("e9_pck6",)
+    kernels = () if bits in (8, 32) else ("e9_pck7",) if bits == 7 else ("e9_pck6",)
     return Flat(kernels, elements, ((maps, 1.0),), (("external", bits / 8),))
 
 

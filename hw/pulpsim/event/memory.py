@@ -133,7 +133,7 @@ def blocked_plan(
     tensors = [
         Tensor("maps, most at once", "external", lifetimes.highest_bytes(lives)),
         Tensor("trained weights", "external", weights),
-        Tensor("momentum", "external", weights),
+        Tensor("momentum", "external", weights if setting.train_layers else 4 * layers[-1].weights),
         Tensor("vectors of channels", "external", vectors),
     ]
     return _whole(setting, platform, tensors, 0, tuple(lives))

@@ -12,7 +12,7 @@ import dataclasses
 from pulpsim.cost.blocks import Step, Stream
 from pulpsim.cost.planes import Call
 from pulpsim.cost.sides import Side
-from pulpsim.event.setting import EventSetting
+from pulpsim.event.setting import FLOAT_BITS, EventSetting
 from qlrjax.network import Layer
 
 
@@ -45,8 +45,10 @@ class Operands:
         return Stream("latent codes", self.setting.bits / 8, share, by_sample=True)
 
     def decode(self, unit: int) -> Step:
-        """Codes to FP32."""
+        """Codes to FP32; latents in FP32 are copied into place."""
         bits = self.setting.bits
+        if bits == FLOAT_BITS:
+            return Step((), (4.0,), (4.0,), unit=unit, apart=True)
         kernel = "e2_trick" if bits == 8 else "e9_unp7" if bits == 7 else "e9_unp6"
         call = Call(kernel, "elements", unit)
         return Step((call,), (bits / 8,), (4.0,), unit=unit, apart=True)

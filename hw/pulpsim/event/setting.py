@@ -11,6 +11,7 @@ Schedule = Literal["blocked", "layer-by-sample"]
 Maps = Literal["float32", "float16"]
 
 
+FLOAT_BITS = 32
 _WORDS: dict[str, tuple[str, ...]] = {
     "statistics": typing.get_args(Statistics),
     "schedule": typing.get_args(Schedule),
@@ -26,7 +27,7 @@ class EventSetting:
         network: The table of layers.
         latent_layer: First trained layer.
         replays: Slots of the replay memory.
-        bits: Width of a stored code, 1 to 8.
+        bits: Width of a stored code, 1 to 8, or 32 for latents stored in FP32.
         images: New images of the event.
         epochs: Passes over them.
         minibatch: Latents in a mini-batch, new and replayed.
@@ -38,6 +39,8 @@ class EventSetting:
         images_per_pass: Images that pass a frozen layer together.
         schedule: "blocked" is two levels of blocks over whole mini-batches (see `blocked`);
             "layer-by-sample" is the older one, whose tensors stay where they fit or go off chip.
+        train_layers: False learns the linear layer only, above layers that run in FP32 with stored
+            statistics (CWR*).
         maps: How maps are stored off chip between the passes of the blocked schedule.
         event_index: Number of the event; replays // (index + 1) new latents are admitted.
     """
@@ -56,11 +59,12 @@ class EventSetting:
     event_index: int = 1
     schedule: Schedule = "blocked"
     maps: Maps = "float32"
+    train_layers: bool = True
 
     def __post_init__(self) -> None:
         self.network.check_latent_layer(self.latent_layer)
-        if not 1 <= self.bits <= 8:
-            raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8")
+        if not 1 <= self.bits <= 8 and self.bits != FLOAT_BITS:
+            raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8, or 32")
         least = {
             "images": 1,
             "epochs": 1,
@@ -76,8 +80,17 @@ class EventSetting:
         for name, allowed in _WORDS.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not {' or '.join(allowed)}")
-        if self.maps == "float16" and self.schedule != "blocked":
-            raise ValueError("float16 maps need the blocked schedule; leave out layer-by-sample")
+        if self.schedule != "blocked":
+            new = {
+                "float16 maps": self.maps == "float16",
+                "32-bit latents": self.bits == FLOAT_BITS,
+                "a head alone above FP32 layers": not self.train_layers,
+            }
+            for what, asked in new.items():
+                if asked:
+                    raise ValueError(f"layer-by-sample has no {what}; choose the blocked schedule")
+        if not self.train_layers and self.statistics == "minibatch":
+            raise ValueError("layers that are not trained normalise by stored statistics; say so")
 
     @property
     def new_per_minibatch(self) -> int:
@@ -116,6 +129,16 @@ class EventSetting:
     def groups_per_minibatch(self) -> int:
         """Passes of a mini-batch through the trained layers."""
         return -(-self.samples_per_minibatch // self.group)
+
+    @property
+    def words(self) -> str:
+        """What is costed: normalisation, schedule, width of maps."""
+        normalised = {
+            "minibatch": "statistics of the mini-batch (batch renorm)",
+            "running": "stored statistics",
+        }[self.statistics]
+        trained = "" if self.train_layers else ", linear layer alone trained"
+        return f"{normalised}, {self.schedule} schedule, {self.maps} maps{trained}"
 
     @property
     def map_bytes(self) -> float:

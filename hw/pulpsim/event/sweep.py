@@ -11,10 +11,12 @@ import numpy as np
 
 from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.platform import Platform, PlatformError
-from pulpsim.cost.search import RATIO, SLACK
+from pulpsim.cost.search import SLACK
 from pulpsim.cost.tiling import DoesNotFit
 from pulpsim.event import event
 from pulpsim.event.setting import EventSetting
+
+COARSE = 1.5  # neighbouring tile sizes nearer than this are left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ def sweep(
     base: Platform,
     variants: Sequence[Variant],
     *,
-    ratio: float = RATIO,
+    ratio: float = COARSE,
     slack: float = SLACK,
     processes: int | None = None,
 ) -> SweepResult:

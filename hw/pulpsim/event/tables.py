@@ -106,6 +106,8 @@ def summary(result: EventCost, events_per_hour: int | float) -> Row:
         "replays": result.setting.replays,
         "bits": result.setting.bits,
         "statistics": result.setting.statistics,
+        "schedule": result.setting.schedule,
+        "maps": result.setting.maps,
         "event_s": result.seconds,
         "training_s": result.adaptive.seconds,
         "frozen_s": result.select(step="frozen").seconds,
@@ -133,7 +135,12 @@ def comparison(results: list[list[EventCost]]) -> list[Row]:
     rows = []
     for ours in zip(*results, strict=True):
         first = ours[0]
-        row: Row = {"latent_layer": first.setting.latent_layer}
+        row: Row = {
+            "latent_layer": first.setting.latent_layer,
+            "statistics": first.setting.statistics,
+            "memory_MB": first.memory.learning_bytes / 1e6,
+            "fits": first.memory.fits,
+        }
         for result in ours:
             name = result.platform.name
             row[f"{name}_event_s"] = result.seconds
@@ -148,6 +155,29 @@ def comparison(results: list[list[EventCost]]) -> list[Row]:
             row[f"{name}_chip_energy_ratio"] = other.energy.chip_joules / first.energy.chip_joules
         rows.append(row)
     return rows
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """Rows behind a comparison: the mean of all, without the linear layer alone, of what fits."""
+    last = max(row["latent_layer"] for row in rows)
+    kept = {
+        "mean": rows,
+        f"mean without {last}": [row for row in rows if row["latent_layer"] != last],
+        "mean of what fits": [row for row in rows if row["fits"]],
+    }
+    found = []
+    for name, some in kept.items():
+        if some:
+            values = {key: _mean([row[key] for row in some]) for key in rows[0]}
+            found.append({**values, "latent_layer": name})
+    return found
+
+
+def _mean(values: list[Any]) -> float | str | bool | None:
+    """Of numbers; texts stay if all agree."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return sum(values) / len(values)
+    return values[0] if len(set(values)) == 1 else None
 
 
 def _total(part: EventCost, head: Row) -> Row:

@@ -15,13 +15,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from pulpsim.cost import energy, platform
 from pulpsim.cost.chip import FpuMap
 from pulpsim.cost.platform import Platform
-from pulpsim.event import event, tables
+from pulpsim.event import event, passes, tables
 from pulpsim.event.setting import EventSetting, Maps, Schedule, Statistics
 
 from qlrjax.cli import hw_show as hw_show
@@ -161,13 +162,18 @@ class EventCommand:
         platform: Name of a shipped platform, or the path of a .toml file.
         latent_layer: First trained layer, 0 to 27.
         events_per_hour: For the battery's lifetime.
-        by: Rows of the table.
+        by: Rows of the table; "pass" is every pass with its blocks, tiles, bytes and what it waits
+            for.
+        trace: A file for one mini-batch in the Chrome trace format (ui.perfetto.dev opens it).
+        roofline: A file for a picture of all passes under the roofs of units and memories.
     """
 
     platform: str = "vega"
     latent_layer: int = 20
     events_per_hour: float = 60.0
-    by: Literal["step", "layer"] = "step"
+    by: Literal["step", "layer", "pass"] = "step"
+    trace: Path | None = None
+    roofline: Path | None = None
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
     output: Annotated[Output, tyro.conf.arg(name="")] = Output()
@@ -177,13 +183,14 @@ class EventCommand:
         energy.check_rate(self.events_per_hour)
         chip = self.chip.apply(platform.load(self.platform))
         result = event.event_cost(self.learning.setting(self.latent_layer), chip)
-        rows = tables.steps(result) if self.by == "step" else tables.layers(result)
-        rows = self.output.select(rows)
+        table = {"step": tables.steps, "layer": tables.layers, "pass": passes.rows}[self.by]
+        rows = self.output.select(table(result))
+        self._write(result)
         whole = tables.summary(result, self.events_per_hour)
         if self.output.json:
             data = {
                 "summary": whole,
-                self.by + "s": rows,
+                {"pass": "passes"}.get(self.by, self.by + "s"): rows,
                 "memory": tables.memory(result),
                 "unproven": hw_show.notes([chip]),
             }
@@ -192,11 +199,21 @@ class EventCommand:
             print(hw_show.csv_text(rows), end="")
         else:
             title = f"One learning event on {chip.name}, latent layer {self.latent_layer}"
-            hw_show.show(title, rows)
+            hw_show.show(f"{title}; {result.setting.words}", rows)
             hw_show.show("Memory", tables.memory(result))
             hw_show.say(result, whole)
             hw_show.foot([chip])
         return 0
+
+    def _write(self, result: event.EventCost) -> None:
+        if self.trace is not None:
+            from pulpsim.event import trace
+
+            trace.write(result, self.trace)
+        if self.roofline is not None:
+            from pulpsim.event import roofline
+
+            roofline.write(result, self.roofline)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +248,7 @@ class LayerCommand:
         result = event.event_cost(setting, chip).select(layer=self.index)
         row = setting.network.layers[self.index]
         title = f"Layer {self.index} {row.name}, {row.kind}, {row.macs} MAC, on {chip.name}"
+        title = f"{title}; {setting.words}"
         _print(title, tables.passes(result), self.output, [chip])
         return 0
 
@@ -259,9 +277,9 @@ class CompareCommand:
         settings = [self.learning.setting(layer) for layer in self.latent_layers]
         results = [event.event_costs(settings, chip) for chip in chips]
         rows = tables.comparison(results)
-        mean: dict[str, Any] = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-        rows.append({**mean, "latent_layer": "mean"})
-        _print("One learning event, by latent layer", rows, self.output, chips)
+        rows += tables.means(rows)
+        title = f"One learning event, by latent layer; {settings[0].words}"
+        _print(title, rows, self.output, chips)
         return 0
 
 

@@ -11,7 +11,6 @@ from qlrjax import report
 from qlrjax.cli import show as shown
 from qlrjax.names import for_rich
 from qlrjax.runs import results, run
-from qlrjax.training import replay
 
 _COLUMNS = ("strategy", "accuracy (%)", "average (%)", "forgetting (points)", "replays (MB)")
 
@@ -49,6 +48,8 @@ def cost(outcome: run.Outcome) -> str:
     images = [len(event) for event in session.stream.events[1:]]
     if not images:
         return ""
+    protocol = chosen.protocol
+    own = protocol.normalization != "running" and protocol.train_layers
     try:
         event = EventSetting(
             session.cut.network,
@@ -56,18 +57,19 @@ def cost(outcome: run.Outcome) -> str:
             replays=chosen.replays,
             bits=chosen.bits,
             images=max(images),
-            epochs=chosen.protocol.epochs,
-            minibatch=chosen.protocol.minibatch,
+            epochs=protocol.epochs,
+            minibatch=protocol.minibatch,
+            drop_remainder=protocol.drop_remainder,
+            statistics="minibatch" if own else "running",
+            maps=protocol.maps,
+            train_layers=protocol.train_layers,
         )
         found = event_cost_summary(event)
     except ValueError as error:
-        what = f"one event of {max(images)} images is not costed on a chip: "
-        if chosen.bits == replay.FLOAT_BITS:
-            return what + "its model stores replays as codes of 1 to 8 bits, and these are float32"
-        return what + str(error)
+        return f"one event of {max(images)} images is not costed on a chip: {error}"
     fits = "fits" if found.fits_memory else "does not fit"
     return (
-        f"one event of {max(images)} images on {found.platform} (simulated): "
+        f"one event of {max(images)} images on {found.platform} (simulated; {event.words}): "
         f"{found.seconds:.3g} s, {found.joules:.3g} J, {found.memory_bytes / 1e6:.3g} MB of "
         f"memory, which {fits}; rests on recalled figures: {', '.join(found.unproven) or 'none'}"
     )
