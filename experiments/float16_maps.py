@@ -69,7 +69,7 @@ def main() -> None:
 
 def learn(settings: Settings, shared: tuple) -> tuple[float, float, tuple]:
     """Final accuracy, seconds of training, and the frozen stage with its latents for the next."""
-    prepared = session.prepare(settings, shared[0], cache=shared[1])
+    prepared = session.prepare(settings, earlier=session.Earlier(shared[0], cache=shared[1]))
     started = time.perf_counter()
     state = session.start(prepared)
     while int(state.position) < prepared.events:
