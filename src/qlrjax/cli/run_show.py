@@ -69,8 +69,9 @@ def cost(outcome: run.Outcome) -> str:
         return f"one event of {max(images)} images is not costed on a chip: {error}"
     frozen = "" if chosen.frozen == "int8" else ", the frozen stage as integers"
     fits = "fits" if found.fits_memory else "does not fit"
+    what = f"(simulated; {event.words}{frozen})"
     return (
-        f"one event of {max(images)} images on {found.platform} (simulated; {event.words}{frozen}): "
+        f"one event of {max(images)} images on {found.platform} {what}: "
         f"{found.seconds:.3g} s, {found.joules:.3g} J, {found.memory_bytes / 1e6:.3g} MB of "
         f"memory, which {fits}; rests on recalled figures: {', '.join(found.unproven) or 'none'}"
     )
