@@ -9,9 +9,11 @@ norm of the tensor) from float64 written by hand (tests/support/oracle_float.py)
 often that export is off.
 
 Images are the built-in Fashion-MNIST test images, 1,000 of them; `--photos FOLDER` adds photos in
-CORe50's folder layout. Weights are the built-in ImageNet ones. Expected: 0 in all integer rows over
-12,500 random layers and 1,000 images at all 28 latent layers. About 4 minutes on 2 cores, of which
-the images take most. Results go to experiments/results/exactness.{md,json,csv}. Verified: yes.
+CORe50's folder layout. Weights are the built-in ones; `--onnx FILE...` adds networks of one's own.
+Expected: 0 in all integer rows over 12,500 random layers and 1,000 images at every layer of every
+network, so at every cut. About 12 minutes on 2 cores, of which the images take most. Results go to
+experiments/results/exactness.{md,json,csv}; `--only graphs` shows the networks beyond MobileNet-V1
+and writes nothing. Verified: yes.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from qlrjax.network import Cut
 from qlrjax.streams import builtin
 
 FASHION = "Fashion-MNIST images"
+GRAPHS = ("efficientnet_lite0", "mobilenet_v2:random:1:0.35", "resnet8", "ds_cnn")
 KINDS = ("conv", "depthwise", "pointwise", "linear", "pool")
 
 
@@ -46,12 +49,15 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="also photos, sS/oO/*.jpg")
     parser.add_argument("--layers", type=int, default=500, help="random layers a kind and geometry")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"))
+    parser.add_argument("--onnx", type=Path, nargs="*", default=[], help="more networks")
+    parser.add_argument("--only", choices=["graphs"], help="these rows, without writing the table")
     arguments = parser.parse_args()
     rows = []
-    for row in measure(arguments):
+    for row in graphs(arguments) if arguments.only else measure(arguments):
         print(f"{row.what} | {row.reference} | {row.cases} | {row.difference:g}", flush=True)
         rows.append(row)
-    write(rows, arguments.out)
+    if not arguments.only:
+        write(rows, arguments.out)
     wrong = [row.what for row in rows if row.kind == "integer" and row.difference]
     if wrong:
         raise SystemExit(f"integer rows that differ: {', '.join(wrong)}")
@@ -76,15 +82,26 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
         narrow, random = weights.load(f"random:1:{width}", 50, 128)
         integer = quantize.quantize(Cut(narrow, narrow.last), random, images[FASHION][:32])
         yield exactness_integer.whole_stage(narrow, integer, FASHION, images[FASHION][:100])
+    yield from graphs(arguments)
     yield from exactness_learning.c_program(images[FASHION])
     yield from exactness_learning.float_stage()
     for name, batch in images.items():
         yield from exactness_qdq.qdq(stage, name, batch[:: len(batch) // 50])
 
 
-def fashion_mnist(count: int) -> np.ndarray:
-    """uint8[n, 128, 128, 3] test images of the built-in data, resized as a session does."""
-    source = builtin.source((128, 128))
+def graphs(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Every layer of the networks that are no chains, and of one's own."""
+    for name in (*GRAPHS, *map(str, arguments.onnx)):
+        resolution = weights.outline(name, 10).in_hw
+        network, parameters = weights.load(name, 10, resolution)
+        images = fashion_mnist(arguments.images, resolution)[..., : network.in_shape[2]]
+        stage = quantize.quantize(Cut(network, network.last), parameters, images[:64])
+        yield exactness_integer.whole_stage(network, stage, FASHION, images)
+
+
+def fashion_mnist(count: int, hw: tuple[int, int] = (128, 128)) -> np.ndarray:
+    """uint8[n, h, w, 3] test images of the built-in data, resized as a session does."""
+    source = builtin.source(hw)
     return source.read(np.flatnonzero(source.sessions == builtin.TEST_SESSION)[:count])
 
 

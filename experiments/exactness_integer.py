@@ -118,6 +118,8 @@ def whole_stage(network: Network, stage: QuantizedStage, name: str, images: np.n
         for got, wanted in zip(run(stage.stage, jnp.asarray(part)), expected, strict=True):
             worst = max(worst, largest(got, np.moveaxis(np.asarray(wanted), 1, -1)))
     what = f"frozen stage, width {network.width:g}, every latent layer"
+    if network.name != "mobilenet_v1":
+        what = f"frozen stage, {network.name} of width {network.width:g}, every layer"
     return Row(what, "ONNX Runtime", f"{len(images) // batch * batch:,} {name}", worst)
 
 

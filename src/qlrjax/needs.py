@@ -6,8 +6,8 @@ Every figure is a lower bound: what is refused would certainly not have fitted.
 import os
 import re
 
-from qlrjax import room
-from qlrjax.network import Cut, Network, mobilenet_v1
+from qlrjax import room, weights
+from qlrjax.network import Cut, Network
 from qlrjax.room import Need
 from qlrjax.settings import Settings
 from qlrjax.training import replay
@@ -17,7 +17,7 @@ _FLOAT_BYTES = 4
 # More than any core does in FP32, and longer than anybody waits.
 _MACS_A_SECOND = 1e11
 _DAYS_AT_MOST = 365
-_WIDTH = re.compile(r"random:\d+(?::(\d*\.?\d+))?")
+_WIDTH = re.compile(r"(?:\w+:)?random:\d+(?::(\d*\.?\d+))?")
 
 
 def check(
@@ -25,6 +25,7 @@ def check(
     classes: int = 1,
     events: int = 1,
     images: int = 1,
+    network: Network | None = None,
     available: int | None = None,
 ) -> None:
     """Refuses settings that ask for more memory than there is, or for over a year of work.
@@ -34,10 +35,12 @@ def check(
         classes: Logits, as far as they are known.
         events: Of the stream, likewise.
         images: Of all events together, likewise.
+        network: What learns, where it is at hand; found by the settings otherwise.
         available: Bytes; what this machine has by default.
 
     Raises:
-        ValueError: The largest need is named, with both figures; or the days are.
+        ValueError: The largest need is named, with both figures; or the days are; or there is no
+            such network.
     """
     match = _WIDTH.fullmatch(settings.weights)
     width = float(match[1] or 1.0) if match else 1.0
@@ -47,7 +50,7 @@ def check(
             f"resolution {settings.resolution} and width {width:g} make a network that no memory "
             "holds; MobileNet-V1 has widths up to 1 and images of about 128 to 224 pixels"
         )
-    network = mobilenet_v1(width, settings.resolution, max(classes, 1))
+    network = network or weights.outline(settings.weights, max(classes, 1), settings.resolution)
     cut = Cut(network, settings.latent_layer)
     matrix = Need(f"the accuracies of {events} events on {classes} classes", 4 * events * classes)
     room.check([*needs(settings, cut), matrix], available)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 
 from qlrjax import files, metrics
-from qlrjax.integer.quantize import Fidelity
+from qlrjax.integer.fidelity import Fidelity
 from qlrjax.names import for_matplotlib
 
 _NAME_AT_MOST = 40

@@ -19,6 +19,7 @@ from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, LearnerState
+from qlrjax.training.protocol import check_normalization
 from qlrjax.training.strategies import Strategy
 
 # Latents are kept for a second look (other settings, other seeds), up to this much memory.
@@ -132,6 +133,7 @@ def prepare(
     names = (*stream.source.class_names, *earlier.extra_names)
     table, parameters = network or weights.load(settings.weights, len(names), settings.resolution)
     cut = Cut(table, settings.latent_layer).with_classes(len(names))
+    check_normalization(settings.protocol, cut)
     extractor = earlier.extractor or build_extractor(settings, cut, parameters, stream)
     cache = {} if earlier.cache is None else earlier.cache
     return Session(
@@ -157,30 +159,24 @@ def build_extractor(
     images = stream.source.read(chosen)
     if settings.frozen == "int8":
         return Extractor(cut, quantize.quantize(cut, parameters, images), None)
-    ranges = quantize.calibrate(cut, parameters, images)
-    below = {row.name: parameters[row.name] for row in cut.below}
-    return Extractor(cut, quantize.QuantizedStage((), ranges), below)
-
-
-def fidelity(session: Session) -> list[quantize.Fidelity]:
-    """How close the integer stage stays to the float one, on up to 64 test images."""
-    test = session.stream.test
-    chosen = test[np.linspace(0, len(test) - 1, min(64, len(test))).round().astype(int)]
-    images = session.stream.source.read(chosen)
-    quantized = session.extractor.quantized
-    return quantize.fidelity(session.cut, session.parameters, quantized, images)
+    below = {row.name: parameters[row.name] for row in cut.below if row.has_weights}
+    return Extractor(cut, quantize.ranges(cut, parameters, images), below)
 
 
 def start(session: Session) -> SessionState:
     """The state before the first event."""
-    latent_max = session.extractor.latent_max
+    quantized = session.extractor.quantized
     return initial_state(
-        session.settings, session.learner, session.parameters, latent_max, session.events
+        session.settings, session.learner, session.parameters, quantized, session.events
     )
 
 
 def initial_state(
-    settings: Settings, taught: Learner, parameters: Parameters, latent_max: float, events: int
+    settings: Settings,
+    taught: Learner,
+    parameters: Parameters,
+    quantized: quantize.QuantizedStage,
+    events: int,
 ) -> SessionState:
     """A learner that has seen nothing, and an empty accuracy matrix.
 
@@ -188,12 +184,18 @@ def initial_state(
         settings: All settings.
         taught: What learns; its network's logits are the classes.
         parameters: Pretrained float parameters of the adaptive layers.
-        latent_max: Of the frozen stage.
+        quantized: The frozen stage; what its latents' codes mean is all that is used.
         events: Rows of the accuracy matrix.
     """
     cut, epsilon_in_std = taught.cut, settings.protocol.epsilon_in_std
     params, statistics = adaptive.init(cut, parameters, epsilon_in_std)
-    memory = replay.init(settings.replays, cut.latent_shape, settings.bits, latent_max)
+    memory = replay.init(
+        settings.replays,
+        cut.latent_shape,
+        settings.bits,
+        quantized.latent_max,
+        quantized.latent_min,
+    )
     classes = cut.classes
     return SessionState(
         learner=learner.init(taught, params, statistics, memory),

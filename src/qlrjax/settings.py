@@ -24,11 +24,13 @@ class Settings:
     """One continual-learning session.
 
     Attributes:
-        latent_layer: First trained layer, 0 to 27; below it the network is frozen.
+        latent_layer: First trained layer, 0 to 27 for MobileNet-V1, see qlrjax network for others;
+            below it the network is frozen.
         replays: Latents the replay memory holds; 0 is plain fine-tuning.
         bits: Width of a stored latent's codes, 1 to 8, or 32 for float32.
         frozen: "int8" runs the frozen stage in integers, "float32" in floats (the baseline).
-        weights: "builtin" (ImageNet MobileNet-V1 1.0), "random:SEED[:WIDTH]", or a .h5 or .npz.
+        weights: "builtin" (ImageNet MobileNet-V1 1.0), "efficientnet_lite0", "resnet8", "ds_cnn",
+            "[NETWORK:]random:SEED[:WIDTH]", or a .h5, .npz or .onnx, see `weights.load`.
         resolution: Side of the images, pixels.
         seed: Of every random draw.
         calibration_images: How many images of the first event set the integer ranges.
@@ -58,7 +60,8 @@ class Settings:
         for name in ("resolution", "calibration_images", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.latent_layer <= 27:
+        mobilenet = self.weights == "builtin" or Path(self.weights).suffix in (".h5", ".npz")
+        if self.latent_layer < 0 or (mobilenet and self.latent_layer > 27):
             raise ValueError(
                 f"latent layer {self.latent_layer} is out of range: MobileNet-V1 has layers 0 to "
                 "27; choose one of them"

@@ -118,6 +118,20 @@ def test_adding_a_stream(tmp_path, monkeypatch):
     assert float(lines[-1].split()[0]) > 60
 
 
+@pytest.mark.slow
+def test_networks(tmp_path, monkeypatch):
+    """Cuts are listed, a built-in graph and one's own file are learned, exported and refused."""
+    pytest.importorskip("onnx", reason="needs the extra qlrjax[onnx]")
+    monkeypatch.chdir(tmp_path)
+    printed = carry_out("networks.md")
+    assert "b1/add" in printed["qlrjax network resnet8"]
+    assert all(name in printed["qlrjax network mynet.onnx"] for name in ("stem", "pool", "sum"))
+    for run in ("residual", "own"):
+        summary = json.loads(Path(run, "summary.json").read_text())
+        assert summary["accuracy_percent"] > 20  # chance is 10
+    assert Path("own.onnx").stat().st_size > 5000
+
+
 def test_every_page_of_the_site_is_written():
     """No page is a bare heading, and every page of docs/ is in the site's contents."""
     contents = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")

@@ -171,7 +171,7 @@ def test_a_missing_argument_is_named():
 def test_layers_must_fit_together():
     with pytest.raises(ContractViolation, match=r"layer 1 \(conv\): takes 2 channels.* has 4"):
         deployed.stage([GOOD, GOOD], (8, 8, 2))
-    with pytest.raises(ContractViolation, match="smaller than the 3 x 3 kernel"):
+    with pytest.raises(ContractViolation, match="smaller than the 3 x 3 window"):
         deployed.stage([{**GOOD, "padding": ((0, 0), (0, 0))}], (2, 9, 2))
 
 
@@ -226,9 +226,9 @@ def test_accumulator_bound_is_reached(kind):
 )
 def test_check_layer_sees_wrong_arrays(field, value):
     """Fields as a file may hold them, before they are a layer."""
-    names = ("weight", "kappa", "lam", "pad_value", "kind", "stride", "padding", "shift", "bits")
     good = deployed.layer(**GOOD)
-    raw = SimpleNamespace(**{name: getattr(good, name) for name in names} | {field: value})
+    fields = {name: getattr(good, name) for name in good.__dataclass_fields__}
+    raw = SimpleNamespace(**fields | {field: value})
     with pytest.raises(ContractViolation, match=field):
         contract.check_layer(raw)
 

@@ -8,7 +8,7 @@ import pytest
 from support import oracle
 
 from qlrjax import weights
-from qlrjax.integer import contract, extractor, frozen, quantize, stagefile
+from qlrjax.integer import contract, extractor, fidelity, frozen, quantize, stagefile
 from qlrjax.network import Cut, floating, mobilenet_v1
 from qlrjax.streams import synthetic
 
@@ -64,13 +64,13 @@ def judge(rows, names):
 @pytest.mark.slow
 def test_every_layer_stays_close_to_its_float_layer():
     network, parameters = network_of()
-    rows = quantize.fidelity(Cut(network, network.last), parameters, whole(), images())
+    rows = fidelity.fidelity(Cut(network, network.last), parameters, whole(), images())
     judge(rows, [layer.name for layer in network.layers[:-1]] + ["pool"])
 
 
 def test_other_conventions_and_odd_sides():
     network, parameters = network_of("pytorch", (39, 47))
-    rows = quantize.fidelity(Cut(network, 7), parameters, odd(), images((39, 47)))
+    rows = fidelity.fidelity(Cut(network, 7), parameters, odd(), images((39, 47)))
     judge(rows, [layer.name for layer in network.layers[:7]])
 
 
@@ -139,7 +139,7 @@ def test_dead_and_saturating_channels(layer, damage):
     network, parameters = changed(layer, **damage)
     cut = Cut(network, 3)
     made = quantize.quantize(cut, parameters, images())
-    for row in quantize.fidelity(cut, parameters, made, images()):
+    for row in fidelity.fidelity(cut, parameters, made, images()):
         silent = (row.cosine, row.snr_db) == (0.0, 0.0)  # no signal and no noise either
         assert row.cosine > 0.99 or silent, row
 

@@ -13,6 +13,10 @@ def accumulator(layer, x):
     weight = np.asarray(layer.weight).astype(np.int64)
     if layer.kind == "pool":
         return x.sum(axis=(1, 2))[:, None, None, :]
+    if layer.kind == "average_pool":
+        weight = np.ones((*layer.window, x.shape[-1]), np.int64)
+    if layer.kind == "max_pool":
+        weight = np.zeros((*layer.window, x.shape[-1]), np.int64)
     if layer.kind in ("pointwise", "linear"):
         return np.einsum("nhwc,cd->nhwd", x, weight)
     (top, bottom), (left, right) = layer.padding
@@ -29,6 +33,9 @@ def accumulator(layer, x):
         for column in range(out_w):
             i, j = row * layer.stride, column * layer.stride
             window = padded[:, i : i + rows, j : j + columns]
+            if layer.kind == "max_pool":
+                out[:, row, column] = window.max(axis=(1, 2))
+                continue
             out[:, row, column] = np.einsum(equation, window, weight)
     return out
 
@@ -39,18 +46,22 @@ def requantize(acc, kappa, lam, shift, bits):
     return np.clip(value // 2**shift, 0, 2**bits - 1).astype(np.uint8)
 
 
-def apply_layer(layer, x):
-    """uint8[n, h2, w2, cout] of one layer."""
+def apply_layer(layer, x, b=None):
+    """uint8[n, h2, w2, cout] of one layer; `b` is an add's second input."""
+    if layer.kind == "add":
+        first = np.asarray(layer.kappa).astype(np.int64) * np.asarray(x).astype(np.int64)
+        total = first + np.asarray(layer.kappa_b).astype(np.int64) * np.asarray(b).astype(np.int64)
+        return requantize(total, 1, layer.lam, layer.shift, layer.bits)
     return requantize(accumulator(layer, x), layer.kappa, layer.lam, layer.shift, layer.bits)
 
 
 def trace(stage, images):
     """Every layer's output."""
-    outputs = []
-    for layer in stage:
-        images = apply_layer(layer, images)
-        outputs.append(images)
-    return outputs
+    outputs = {-1: images}
+    for index, layer in enumerate(stage):
+        taken = layer.inputs or (index - 1,)
+        outputs[index] = apply_layer(layer, *(outputs[at] for at in taken))
+    return [outputs[index] for index in range(len(stage))]
 
 
 def apply(stage, images):

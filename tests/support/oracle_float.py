@@ -11,8 +11,8 @@ import numpy as np
 def taps(layer, padded):
     """(row, column, strided view) of every kernel position of a padded input."""
     out_h, out_w = layer.out_hw
-    for i in range(layer.kernel):
-        for j in range(layer.kernel):
+    for i in range(layer.kernel_hw[0]):
+        for j in range(layer.kernel_hw[1]):
             rows = slice(i, i + (out_h - 1) * layer.stride + 1, layer.stride)
             columns = slice(j, j + (out_w - 1) * layer.stride + 1, layer.stride)
             yield i, j, padded[:, rows, columns]
@@ -21,7 +21,7 @@ def taps(layer, padded):
 def kernel(layer, weight):
     """Weights as (kh, kw, ...) whatever the kind."""
     return (
-        weight.reshape(layer.kernel, layer.kernel, *weight.shape[-2:])
+        weight.reshape(*layer.kernel_hw, *weight.shape[-2:])
         if (layer.kind != "depthwise")
         else weight
     )

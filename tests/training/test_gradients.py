@@ -51,7 +51,10 @@ def session(latent_layer, activation="relu6", convention="tensorflow", hw=(39, 4
     network = mobilenet_v1(0.25, hw, 10, convention, activation)
     if latent_layer == 0:  # its first five layers: conv, depthwise with both strides, pointwise
         below = network.layers[:5]
-        head = Layer(5, "linear", "linear", below[-1].out_channels, 10, (1, 1), (1, 1))
+        head = Layer(
+            5, "linear", "linear", below[-1].out_channels, 10, (1, 1), (1, 1),
+            inputs=(below[-1].name,),
+        )  # fmt: skip
         network = dataclasses.replace(network, layers=(*below, head))
     random = np.random.default_rng(100 + latent_layer)
     cut = Cut(network, latent_layer)
@@ -106,17 +109,17 @@ edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
 @settings(max_examples=examples.at_least(12))
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    st.integers(1, 5),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
     st.integers(1, 3),
     st.tuples(edges, edges),
 )
 def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
-    """Also what no MobileNet has: kernels of even size, strides wider than the kernel."""
-    room = [size + sum(pad) - kernel for size, pad in zip(in_hw, padding, strict=True)]
+    """Also what no MobileNet has: kernels of even and unequal sides, strides wider than those."""
+    room = [size + sum(pad) - side for size, pad, side in zip(in_hw, padding, kernel, strict=True)]
     assume(min(room) >= 0)
     out_h, out_w = (size // stride + 1 for size in room)
     layer = Layer(0, "any", "depthwise", 2, 2, in_hw, (out_h, out_w), kernel, stride, padding)
-    random = np.random.default_rng(kernel)
+    random = np.random.default_rng(sum(kernel))
     weight, x, dy = (
         random.integers(-9, 10, shape).astype(np.float32)
         for shape in (layer.weight_shape, (2, *layer.in_shape), (2, *layer.out_shape))

@@ -6,7 +6,7 @@ import pytest
 
 from qlrjax import weights
 from qlrjax.network import mobilenet_v1
-from qlrjax.weights import mobilenet
+from qlrjax.weights import by_name
 
 
 def test_builtin_weights_fit_the_table_and_are_sane():
@@ -114,12 +114,13 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(weights.WeightsError, match="not a readable HDF5"):
         weights.load(str(tmp_path / "t.h5"), 10, 128)
     (tmp_path / "w.txt").write_text("x")
-    with pytest.raises(weights.WeightsError, match=r"weights are \.h5 or \.npz"):
+    with pytest.raises(weights.WeightsError, match=r"weights are \.h5, \.npz or \.onnx"):
         weights.load(str(tmp_path / "w.txt"), 10, 128)
 
 
 def test_a_damaged_asset_is_noticed(monkeypatch):
-    monkeypatch.setattr(mobilenet, "ASSET_SHA256", "0" * 64)
+    asset, _ = by_name.ASSETS["mobilenet_v1"]
+    monkeypatch.setitem(by_name.ASSETS, "mobilenet_v1", (asset, "0" * 64))
     with pytest.raises(weights.WeightsError, match="install qlrjax again"):
         weights.load_builtin()
 

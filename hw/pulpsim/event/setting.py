@@ -63,6 +63,7 @@ class EventSetting:
 
     def __post_init__(self) -> None:
         self.network.check_latent_layer(self.latent_layer)
+        _check_network(self.network)
         if not 1 <= self.bits <= 8 and self.bits != FLOAT_BITS:
             raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8, or 32")
         least = {
@@ -159,3 +160,22 @@ class EventSetting:
     def latent_bytes(self) -> int:
         """Packed bytes of a latent."""
         return -(-self.latent_elements * self.bits // 8)
+
+
+def _check_network(network: Network) -> None:
+    """Raises ValueError for layers that the simulated chip has no kernels for."""
+    foreign = [
+        f"{layer.name} ({layer.kind})"
+        for layer in network.layers[:-1]
+        if not layer.has_weights
+        or not layer.batch_norm
+        or layer.activation == "none"
+        or (layer.kind != "pointwise" and layer.kernel_hw != (3, 3))
+        or (layer.kind == "conv") != (layer.index == 0)
+        or layer.stride > 2
+    ]
+    if foreign or not network.is_chain:
+        raise ValueError(
+            f"the simulated chip runs chains as MobileNet-V1 is one, and {network.name} has "
+            f"{foreign[0] if foreign else 'branches'}"
+        )

@@ -20,6 +20,7 @@ USAGE = """qlrjax: continual learning on microcontrollers with quantized latent 
   qlrjax data check FOLDER  what a folder of photos holds, before anything is learned from it
   qlrjax export RUN         the integer stage as ONNX, C or arrays; the whole state as one file
   qlrjax import FILE RUN    a run folder from an exported state
+  qlrjax network NAME       where a network may be cut, and what that costs on both sides
   qlrjax hw ...             cycles, bytes and joules on a simulated chip
   qlrjax info               versions, cores, what runs the frozen stage, where caches lie
   qlrjax --version          the installed version
@@ -38,6 +39,7 @@ _COMMANDS = {
     "data": ("data", "main"),
     "export": ("export", "export"),
     "import": ("export", "import_"),
+    "network": ("network", "main"),
     "hw": ("hw", "main"),
     "info": ("info", "main"),
 }

@@ -132,11 +132,14 @@ def _onnx(out: Path, opened: OpenRun) -> str:
     onnx_exact = _needs_onnx("exact")
     extractor, memory = opened.extractor, opened.state.learner.memory
     cut, bits = extractor.cut, min(memory.bits, 8)
-    stage, latent_max = extractor.quantized.stage, extractor.latent_max
-    model = onnx_exact.export(stage, cut.image_shape, latent_max, bits)
+    quantized = extractor.quantized
+    model = onnx_exact.export(
+        quantized.stage, cut.image_shape, quantized.latent_max, bits, quantized.latent_min
+    )
     _save(out, model.SerializeToString())
+    height, width, channels = cut.image_shape
     return (
-        f"{printable(out)}: uint8 images [n, {cut.image_shape[0]}, {cut.image_shape[1]}, 3] "
+        f"{printable(out)}: uint8 images [n, {height}, {width}, {channels}] "
         f"to {bits}-bit latent codes, bit for bit as this run's frozen stage"
     )
 
@@ -144,7 +147,7 @@ def _onnx(out: Path, opened: OpenRun) -> str:
 def _qdq(out: Path, opened: OpenRun) -> str:
     onnx_qdq = _needs_onnx("qdq")
     quantized, cut = opened.extractor.quantized, opened.extractor.cut
-    model = onnx_qdq.export(quantized.stage, cut.image_shape, quantized.ranges)
+    model = onnx_qdq.export(quantized.stage, cut.image_shape, quantized.ranges, quantized.zeros)
     _save(out, model.SerializeToString())
     return (
         f"{printable(out)}: the same stage in QDQ form; codes can differ by one wherever "

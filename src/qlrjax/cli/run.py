@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from qlrjax import files, presets, session, settings
+from qlrjax import files, presets, session, settings, weights
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import for_rich, printable
@@ -34,6 +34,7 @@ class RunArguments:
             ncm-cosine, ncm-mahalanobis, native-rehearsal or joint. A run that is gone on with
             starts from its own settings.
         config: TOML file of settings; flags win over it.
+        cut: Name of the layer after which to cut, see qlrjax network; instead of --latent-layer.
         fresh: Throw an earlier run in the folder away and start anew, its settings, too.
         contrast: Also learn the same stream without replays, to show what they are worth.
     """
@@ -42,6 +43,7 @@ class RunArguments:
     settings: Annotated[Settings, tyro.conf.OmitArgPrefixes]
     preset: str = "default"
     config: Path | None = None
+    cut: str | None = None
     fresh: bool = False
     contrast: bool = True
 
@@ -69,10 +71,13 @@ def parse(words: Sequence[str]) -> RunArguments:
         settings: Annotated[Settings, tyro.conf.OmitArgPrefixes] = base,
         preset: str = known.preset or "default",
         config: Path | None = known.config,
+        cut: str | None = None,
         fresh: bool = False,
         contrast: bool = True,
     ) -> RunArguments:
-        return RunArguments(out, settings, preset, config, fresh, contrast)
+        if cut is not None:
+            settings = _cut_after(settings, cut)
+        return RunArguments(out, settings, preset, config, cut, fresh, contrast)
 
     make.__doc__ = RunArguments.__doc__
     return parse_arguments(make, words, "qlrjax run")
@@ -86,6 +91,11 @@ def _base(known: argparse.Namespace) -> Settings:
         if own is not None:
             return own
     return presets.preset(known.preset or "default")
+
+
+def _cut_after(chosen: Settings, name: str) -> Settings:
+    network = weights.outline(chosen.weights, 1, chosen.resolution)
+    return dataclasses.replace(chosen, latent_layer=network.latent_layer_after(name))
 
 
 def main(words: Sequence[str], stop: interrupt.Stop) -> int:

@@ -29,6 +29,12 @@ def named(stage: Stage) -> dict[str, np.ndarray]:
             "stride": np.array(layer.stride, np.int64),
             "padding": np.array(layer.padding, np.int64),
         }
+        if layer.kappa_b is not None:
+            fields["kappa_b"] = np.asarray(layer.kappa_b)
+        if layer.inputs:
+            fields["inputs"] = np.array(layer.inputs, np.int64)
+        if layer.kind in ("max_pool", "average_pool"):
+            fields["window"] = np.array(layer.window, np.int64)
         arrays |= {f"layer{index:02d}.{name}": value for name, value in fields.items()}
     return arrays
 

@@ -14,10 +14,11 @@ def learned(
     """Arrays of everything above the cut.
 
     Returns:
-        "ranges" (real value of code 255 of every frozen layer), "latent_max", "class_names";
-        "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std; "head" [C, classes], the one
-        to predict with, and "head_bias" where a distance head has one; "replay.data" (packed),
-        "replay.labels", "replay.filled", "replay.bits".
+        "ranges" (real value of code 255 of every frozen layer), "latent_max", "class_names"; where
+        values can be negative also "zeros" (codes of zero) and "latent_min", and ranges are spans;
+        "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std, or with weight and bias;
+        "head" [C, classes], the one to predict with, and "head_bias" where a distance head has one;
+        "replay.data" (packed), "replay.labels", "replay.filled", "replay.bits".
     """
     params = predicting(learner, state)
     memory = state.memory
@@ -34,7 +35,13 @@ def learned(
     }
     if "bias" in params:
         arrays["head_bias"] = np.asarray(params["bias"])
+    statistics = state.training.statistics
+    if quantized.zeros:
+        arrays |= {
+            "zeros": np.asarray(quantized.zeros, np.int64),
+            "latent_min": np.asarray(memory.latent_min, np.float64),
+        }
     for name, own in params["layers"].items():
-        for field, value in (own | state.training.statistics[name]).items():
+        for field, value in (own | statistics.get(name, {})).items():
             arrays[f"adaptive.{name}.{field}"] = np.asarray(value)
     return arrays

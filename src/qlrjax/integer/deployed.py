@@ -3,15 +3,15 @@
 A layer deployed with PULP-NN's 64-bit batch norm (`(k * phi + lambda) >> d`, then clip) or by DORY
 runs here with the same codes. Where those kernels keep fewer bits they agree as long as nothing
 overflows there: the 32-bit batch norm wraps k * phi + lambda, and `pulp_nn_quant_u8` (kappa = m,
-lam = 0) narrows to int16 after the shift. Signed activations, residual additions and max pooling
-are outside this contract.
+lam = 0) narrows to int16 after the shift. Signed activations are outside this contract; give them
+an offset (see `contract`).
 """
 
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ WeightLayout = Literal["hwio", "ohwi", "oihw"]
 Integers = np.ndarray | jax.Array | Sequence[Any] | int
 
 _SIZE_LIMIT_BYTES = 2**28
-_KINDS = ("conv", "depthwise", "pointwise", "linear", "pool")
-_FIELDS = ("weight", "kappa", "lam", "bias", "pad_value")
+_KINDS = get_args(IntegerKind)
+_WITHOUT_WEIGHTS = ("pool", "add", "max_pool", "average_pool")
+_FIELDS = ("weight", "kappa", "lam", "bias", "pad_value", "kappa_b", "window", "inputs")
 _OPTIONS = ("kind", "shift", "bits", "stride", "padding", "layout")
 
 
@@ -75,10 +76,13 @@ def layer(
 
 
 def stage(layers: Sequence[Mapping[str, Any]], in_shape: tuple[int, int, int]) -> Stage:
-    """Builds a stage from the arguments of `layer`, one mapping a layer, and checks the chain.
+    """Builds a stage from the arguments of `layer`, one mapping a layer, and checks the graph.
 
     Args:
-        layers: In order of execution.
+        layers: In order of execution. Graphs say more than `layer` takes: "inputs", places of the
+            layers whose outputs a layer takes (-1 is the image; the layer before, if not said),
+            "kappa_b", the multiplier of an "add"'s second input, and "window", height and width of
+            a "max_pool" or "average_pool". Their weight is ignored, as a "pool"'s is.
         in_shape: Height, width and channels of the images.
 
     Raises:
@@ -155,20 +159,23 @@ def _build(
     bits: Any = 8,
     bias: Any = None,
     layout: Any = "hwio",
+    kappa_b: Any = None,
+    window: Any = (1, 1),
+    inputs: Any = (),
 ) -> IntegerLayer:
     """Takes anything, since files hold anything; see `layer`."""
     if kind not in _KINDS:
         raise ContractViolation(f"{name}: kind {kind!r} is unknown; use one of {', '.join(_KINDS)}")
     codes = _weight(kind, weight, layout, name)
     rows = _integers(kappa, f"{name}: kappa", -(2**31), 2**31 - 1)
-    if rows.ndim == 0 and kind != "pool":
+    if rows.ndim == 0 and kind not in _WITHOUT_WEIGHTS:
         rows = np.full(codes.shape[-1], rows)
     addend = _per_channel(lam, len(np.atleast_1d(rows)), f"{name}: lam", -(2**31), 2**31 - 1)
     rows = np.atleast_1d(rows)
     if bias is not None:
         start = _per_channel(bias, len(rows), f"{name}: bias", -(2**31), 2**31 - 1)
         addend = _fold(codes, rows, addend, start, name)
-    in_channels = len(rows) if kind in ("depthwise", "pool") else codes.shape[-2]
+    in_channels = codes.shape[-2] if kind in ("conv", "pointwise", "linear") else len(rows)
     pad = _per_channel(pad_value, in_channels, f"{name}: pad_value", 0, 255)
     arrays = {
         "weight": codes.astype(np.int8),
@@ -176,9 +183,25 @@ def _build(
         "lam": addend.astype(np.int32),
         "pad_value": pad.astype(np.uint8),
     }
+    if kappa_b is not None:
+        second = _per_channel(kappa_b, len(rows), f"{name}: kappa_b", -(2**31), 2**31 - 1)
+        arrays["kappa_b"] = second.astype(np.int32)
     static = {"kind": kind, "stride": stride, "padding": padding, "shift": shift, "bits": bits}
-    contract.check_layer(SimpleNamespace(**arrays, **static), name)
+    static["window"] = _whole_numbers(window, f"{name}: window", 1)
+    static["inputs"] = _whole_numbers(inputs, f"{name}: inputs", -1)
+    if len(static["window"]) != 2:
+        raise ContractViolation(f"{name}: window {window} must be height and width")
+    contract.check_layer(SimpleNamespace(**{"kappa_b": None} | arrays, **static), name)
     return IntegerLayer(**{field: jnp.asarray(a) for field, a in arrays.items()}, **static)
+
+
+def _whole_numbers(values: Any, what: str, low: int) -> tuple[int, ...]:
+    if np.shape(values) == (0,):
+        return ()
+    array = _integers(values, what, low, 2**15)
+    if array.ndim != 1:
+        raise ContractViolation(f"{what} {values!r} must be a list of whole numbers")
+    return tuple(array.tolist())
 
 
 def _check_size(path: Path, stream: BinaryIO) -> None:
@@ -212,7 +235,7 @@ def _rows(path: Path, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 
 def _weight(kind: Any, weight: Any, layout: Any, name: str) -> np.ndarray:
     """Our layout, int64."""
-    if kind == "pool":
+    if kind in _WITHOUT_WEIGHTS:
         return np.zeros(0, np.int64)
     if layout not in ("hwio", "ohwi", "oihw"):
         raise ContractViolation(f"{name}: layout {layout!r} is unknown; use hwio, ohwi or oihw")

@@ -1,8 +1,9 @@
 """The arithmetic contract of the frozen stage: requantization in 32-bit words, and bit packing.
 
     y = clip((kappa * acc + lam) >> shift, 0, 2**bits - 1)
+    y = clip((kappa_a * a + kappa_b * b + lam) >> shift, 0, 2**bits - 1)     of an add
 
-Product and sum are exact in 64 bits and `>>` floors, as in PULP-NN (`pulp_nn_utils.c`) and DORY.
+Products and sums are exact in 64 bits and `>>` floors, as in PULP-NN (`pulp_nn_utils.c`) and DORY.
 JAX has no 64-bit integers by default, so the 64-bit value is a pair (high, low) of 32-bit words.
 Everything here is integer and traces without a float.
 """
@@ -41,6 +42,16 @@ def multiply_add(
     return high, low
 
 
+def add_words(
+    a: tuple[Int32[Array, "*s"], Int32[Array, "*s"]],
+    b: tuple[Int32[Array, "*s"], Int32[Array, "*s"]],
+) -> tuple[Int32[Array, "*s"], Int32[Array, "*s"]]:
+    """Exact sum of two 64-bit values in (high, low) words; it must fit 64 bits."""
+    low = a[1] + b[1]
+    carry = _unsigned(low) < _unsigned(a[1])
+    return a[0] + b[0] + carry.astype(jnp.int32), low
+
+
 def shift_clip(
     high: Int32[Array, "*s"], low: Int32[Array, "*s"], shift: int, bits: int
 ) -> UInt8[Array, "*s"]:
@@ -66,6 +77,20 @@ def requantize(
     """The contract of this module's docstring, for kappa and lam that broadcast against acc."""
     high, low = multiply_add(acc, kappa, lam)
     return shift_clip(high, low, shift, bits)
+
+
+def requantize_sum(
+    a: UInt8[Array, "*s"],
+    b: UInt8[Array, "*s"],
+    kappas: tuple[Int32[Array, "*#s"], Int32[Array, "*#s"]],
+    lam: Int32[Array, "*#s"],
+    shift: int,
+    bits: int = 8,
+) -> UInt8[Array, "*s"]:
+    """clip((kappa_a * a + kappa_b * b + lam) >> shift, 0, 2**bits - 1), exact in 64 bits."""
+    first = multiply_add(a.astype(jnp.int32), kappas[0], lam)
+    second = multiply_add(b.astype(jnp.int32), kappas[1], jnp.zeros_like(lam))
+    return shift_clip(*add_words(first, second), shift, bits)
 
 
 def narrow(codes: UInt8[Array, "*s"], bits: int) -> UInt8[Array, "*s"]:

@@ -1,34 +1,29 @@
 """From float parameters and calibration images to an integer frozen stage.
 
 Post-training quantization: symmetric int8 weights per output channel, unsigned 8-bit activations
-with one scale a layer, S = a_max / 255, a_max being the largest calibration value. With the float
-layer y = g * conv(w, x) + b (batch norm folded into g and b),
+with one scale S a layer, and a code z of zero that is above 0 only where values can be negative
+(see `contract`). With the float layer y = g * conv(w, x) + b (batch norm folded into g and b),
 
-    kappa = g * S_in * S_w / S_out * 2**shift        lam = (b' / S_out + 1/2) * 2**shift
+    kappa = g * S_in * S_w / S_out * 2**shift        lam = (b' / S_out + z_out + 1/2) * 2**shift
 
-where b' also takes the input's offset, and 1/2 turns the contract's floor into rounding. `shift` is
-the largest that lets every kappa and lam fit int32, so precision is the most the contract holds.
-
-Rounding the weights shifts the mean of every channel, above all in depthwise layers, whose nine
-taps average nothing out; b' takes that shift back, as measured on calibration images (empirical
-bias correction, Nagel et al. 2019, arXiv 1906.04721). On MobileNet-V1 it is worth some 10 dB.
+where b' also takes the input's offset, and 1/2 turns the contract's floor into rounding. An add has
+kappa = S_a / S_out and kappa_b = S_b / S_out. `shift` is the largest that lets every kappa and lam
+fit int32, so precision is the most the contract holds. b' also takes back what rounding the weights
+does to every channel's mean, see `calibrate`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array, UInt8
 
-from qlrjax.integer import contract, fixedpoint, frozen, latent_codes
-from qlrjax.network import Cut, Layer, Network, floating
+from qlrjax.integer import calibrate, contract, fixedpoint, frozen
+from qlrjax.network import IMAGES, Cut, Layer, Network
 from qlrjax.network.floating import Parameters
 
-_CALIBRATION_BATCH = 32
-_CORRECTION_IMAGES = 64
 _INT32_MAX = 2**31 - 1
 
 
@@ -38,54 +33,58 @@ class QuantizedStage:
 
     Attributes:
         stage: Layers below the cut.
-        ranges: a_max of every stage output in order; a code q of output i is q * ranges[i] / 255.
+        ranges: Span of every stage output in order, from code 0 to code 255: a_max after a ReLU. A
+            code q of output i is (q - zero_codes[i]) * ranges[i] / 255.
+        zeros: Code of zero of every output; empty where all are 0.
     """
 
     stage: frozen.Stage
     ranges: tuple[float, ...] = flax.struct.field(pytree_node=False)
+    zeros: tuple[int, ...] = flax.struct.field(pytree_node=False, default=())
+
+    @property
+    def zero_codes(self) -> tuple[int, ...]:
+        """Code of zero of every output."""
+        return self.zeros or (0,) * len(self.ranges)
 
     @property
     def latent_max(self) -> float:
-        """Real value of the largest latent code; 255 (the pixel itself) for an empty stage."""
+        """Span of the latent codes, a_max after a ReLU; 255 (the pixel itself) without a stage."""
         return self.ranges[-1] if self.ranges else 255.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Fidelity:
-    """How close one integer layer stays to its float layer, over a set of images."""
-
-    layer: str
-    cosine: float
-    snr_db: float
+    @property
+    def latent_min(self) -> float:
+        """Real value of latent code 0; below 0 only where latents can be negative."""
+        return -self.ranges[-1] * self.zeros[-1] / 255 if self.zeros else 0.0
 
 
-def calibrate(
-    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w 3"]
-) -> tuple[float, ...]:
-    """a_max of every output of `floating.infer` over the images.
+def ranges(
+    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w c"]
+) -> QuantizedStage:
+    """What 8-bit codes of every output below the cut mean, without a stage.
 
     Raises:
-        ValueError: There are no images, their shape is not the network's, or the float network
-            gives a value that is not finite.
+        ValueError: See `calibrate.extremes`.
     """
-    if cut.latent_layer == 0:
-        return ()
-    _check_images(cut.network, images)
-    largest = jax.jit(
-        lambda weights, batch: jnp.stack([jnp.max(y) for y in floating.infer(cut, weights, batch)])
-    )
-    used = _used(cut, parameters)
-    _check_finite(used)  # activations hide it: ReLU makes 0 of a NaN, and ReLU6 6 of infinity
-    maxima = np.max([np.asarray(largest(used, batch)) for batch in _batches(images)], axis=0)
-    if not np.isfinite(maxima).all():
-        bad = int(np.argmin(np.isfinite(maxima)))
-        raise ValueError(f"calibration: layer {bad} gives infinity; the float weights are damaged")
-    # A dead output has no range; any positive one keeps its codes at 0.
-    return tuple(float(value) if value > 0 else 1.0 for value in maxima)
+    low, high = calibrate.extremes(cut, parameters, images)
+    index = {layer.name: layer.index for layer in cut.below}
+    spans, zeros = [], []
+    for at, (bottom, top) in enumerate(zip(low, high, strict=True)):
+        layer = cut.below[at] if at < len(cut.below) else None
+        if layer and layer.kind == "max_pool" and layer.activation == "none":
+            source = index[layer.inputs[0]]  # a maximum of codes keeps what codes mean
+            spans.append(spans[source])
+            zeros.append(zeros[source])
+            continue
+        # A dead output has no range; any positive one keeps its codes at 0.
+        span = top - bottom or 1.0
+        spans.append(span)
+        zeros.append(round(-bottom / span * 255))
+    return QuantizedStage((), tuple(spans), tuple(zeros) if any(zeros) else ())
 
 
 def quantize(
-    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w 3"]
+    cut: Cut, parameters: Parameters, images: UInt8[np.ndarray, "n h w c"]
 ) -> QuantizedStage:
     """Builds the integer stage of the layers below the cut.
 
@@ -98,97 +97,98 @@ def quantize(
         images: uint8 calibration images, usually the first learning event's.
 
     Raises:
-        ValueError: See `calibrate`.
+        ValueError: See `calibrate.extremes`; or a layer without weights works on the image itself.
         contract.ContractViolation: An accumulator could overflow int32.
     """
-    network, below = cut.network, cut.below
-    ranges = calibrate(cut, parameters, images)
-    effective = {row.name: _effective_weight(network, row, parameters) for row in below}
-    shifts = _mean_shifts(network, parameters, effective, images, below)
+    found = ranges(cut, parameters, images)
+    codes, rounded = {}, {}
+    for layer in cut.below:
+        if layer.has_weights:
+            weight = _effective_weight(cut.network, layer, parameters)
+            codes[layer.name] = _quantize_weight(weight)
+            rounded[layer.name] = _rounded(cut.network, layer, *codes[layer.name])
+    shifts = calibrate.mean_shifts(cut, parameters, rounded, images)
+    meanings = [_Meaning(*pair) for pair in zip(found.ranges, found.zero_codes, strict=True)]
+    index = {layer.name: layer.index for layer in cut.below} | {IMAGES: frozen.IMAGE}
     layers: list[frozen.IntegerLayer] = []
-    for layer, output_max in zip(below, ranges, strict=False):
-        input_max = ranges[layer.index - 1] if layer.index else None
-        layers.append(
-            _integer_layer(
-                network,
-                layer,
-                parameters[layer.name],
-                effective[layer.name],
-                shifts[layer.name],
-                input_max,
-                output_max,
+    for layer, out in zip(cut.below, meanings, strict=False):
+        inputs = tuple(index[source] for source in layer.inputs)
+        taken = [meanings[at] for at in inputs if at != frozen.IMAGE]
+        if layer.has_weights:
+            gain, bias = _affine(cut.network, layer, parameters[layer.name], shifts[layer.name])
+            built = _product(cut.network, layer, codes[layer.name], (gain, bias), [*taken, out])
+        elif not taken:
+            raise ValueError(
+                f"{cut.network.name}: {layer.name} ({layer.kind}) takes the image itself; the "
+                "integer stage begins with a convolution"
             )
+        else:
+            built = _without_weights(layer, [*taken, out])
+        layers.append(
+            built if inputs == (layer.index - 1,) else dataclasses.replace(built, inputs=inputs)
         )
     if cut.is_pooled:
-        layers.append(_integer_pool(network, ranges[-2], ranges[-1]))
-    contract.check_stage(tuple(layers), in_shape=cut.image_shape)
-    return QuantizedStage(tuple(layers), ranges)
+        pixels = int(np.prod(cut.network.pool_hw))
+        layers.append(_mean("pool", cut.features, pixels, meanings[-2], meanings[-1]))
+    contract.check_stage(tuple(layers), in_shape=cut.network.in_shape)
+    return dataclasses.replace(found, stage=tuple(layers))
 
 
-def fidelity(
-    cut: Cut,
-    parameters: Parameters,
-    quantized: QuantizedStage,
-    images: UInt8[np.ndarray, "n h w 3"],
-) -> list[Fidelity]:
-    """Cosine similarity and signal-to-noise (dB) of every integer output against the float one."""
-    _check_images(cut.network, images)
+@dataclasses.dataclass(frozen=True)
+class _Meaning:
+    """Code q of an output is (q - zero) * span / 255."""
 
-    @jax.jit
-    def moments(
-        weights: Parameters, stage: frozen.Stage, batch: UInt8[Array, "n h w 3"]
-    ) -> Float32[Array, "layers 4"]:
-        real = floating.infer(cut, weights, batch)
-        codes = frozen.trace(stage, batch)
-        rows = []
-        for y, q, output_max in zip(real, codes, quantized.ranges, strict=True):
-            approx = latent_codes.dequantize(q, output_max, 8)
-            noise = jnp.sum((y - approx) ** 2)
-            rows.append([jnp.sum(y * y), jnp.sum(approx**2), jnp.sum(y * approx), noise])
-        return jnp.asarray(rows)
+    span: float
+    zero: int
 
-    used = _used(cut, parameters)
-    totals = np.sum(
-        [np.asarray(moments(used, quantized.stage, b), np.float64) for b in _batches(images)],
-        axis=0,
-    )
-    names = [layer.name for layer in cut.below]
-    if cut.is_pooled:
-        names.append("pool")
-    tiny = 1e-30
-    return [
-        Fidelity(
-            layer=name,
-            cosine=float(cross / np.sqrt(max(real * approx, tiny))),
-            snr_db=float(10 * np.log10(max(real, tiny) / max(noise, tiny))),
-        )
-        for name, (real, approx, cross, noise) in zip(names, totals, strict=True)
-    ]
+    @property
+    def scale(self) -> float:
+        """Real value of one code."""
+        return self.span / 255
 
 
-def _integer_layer(
+def _affine(
     network: Network,
     layer: Layer,
     parameters: Mapping[str, Array | np.ndarray],
-    weight: np.ndarray,
     shift_of_mean: np.ndarray,
-    input_max: float | None,
-    output_max: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and bias after the product, with the shift of its mean taken back."""
+    own = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
+    if not layer.batch_norm:
+        return np.ones(layer.out_channels), own["bias"] - shift_of_mean
+    gain = own["gamma"] / np.sqrt(own["variance"] + network.bn_epsilon)
+    return gain, own["beta"] - gain * (own["mean"] + shift_of_mean)
+
+
+def _product(
+    network: Network,
+    layer: Layer,
+    weight: tuple[np.ndarray, np.ndarray],
+    affine: tuple[np.ndarray, np.ndarray],
+    meanings: Sequence[_Meaning],
 ) -> frozen.IntegerLayer:
-    arrays = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
-    codes, weight_scale = _quantize_weight(weight)
-    gain = arrays["gamma"] / np.sqrt(arrays["variance"] + network.bn_epsilon)
-    bias = arrays["beta"] - gain * (arrays["mean"] + shift_of_mean)
-    if input_max is None:  # the image: codes of 0..255 whose mean is not 0
+    """A layer with weights; `meanings` are its input's, unless that is the image, and output's."""
+    (codes, weight_scale), (gain, bias), out = weight, affine, meanings[-1]
+    if len(meanings) == 1:  # the image: codes of 0..255 whose mean is not 0
         pad, input_scale = np.round(network.pixel_mean), 1.0
-        offset = np.tensordot(codes.sum(axis=(0, 1)), network.pixel_mean, axes=([0], [0]))
+        outside = pad.min() < 0 or pad.max() > 255
+        if layer.padding != ((0, 0), (0, 0)) and outside:
+            raise ValueError(
+                f"{network.name}: {layer.name} pads with zeros, and no pixel code is zero: the "
+                f"pixels' mean is {network.pixel_mean}"
+            )
+        offset = np.tensordot(_summed(codes, layer), network.pixel_mean, axes=([0], [0]))
         bias = bias - gain * weight_scale * offset
+        pad = np.clip(pad, 0, 255)
     else:
-        pad, input_scale = np.zeros(layer.in_channels), input_max / 255
-    output_scale = output_max / 255
-    multiplier = gain * input_scale * weight_scale / output_scale
-    kappa, lam, shift = _fixed_point(
-        multiplier, bias / output_scale + 0.5, *_accumulator_range(codes)
+        pad, input_scale = np.full(layer.in_channels, meanings[0].zero), meanings[0].scale
+        if meanings[0].zero:
+            sums = codes.reshape(-1, codes.shape[-1]).sum(axis=0)
+            bias = bias - gain * weight_scale * input_scale * meanings[0].zero * sums
+    multiplier = gain * input_scale * weight_scale / out.scale
+    (kappa,), lam, shift = _fixed_point(
+        [multiplier], bias / out.scale + (out.zero + 0.5), _accumulator_range(codes)
     )
     return frozen.IntegerLayer(
         weight=jnp.asarray(codes.astype(np.int8)),
@@ -202,70 +202,84 @@ def _integer_layer(
     )
 
 
-def _integer_pool(network: Network, input_max: float, output_max: float) -> frozen.IntegerLayer:
-    channels, pixels = network.layers[-1].in_channels, int(np.prod(network.pool_hw))
-    multiplier = np.full(channels, input_max / output_max / pixels)
-    kappa, lam, shift = _fixed_point(
-        multiplier, np.full(channels, 0.5), np.zeros(channels), np.full(channels, 255.0 * pixels)
+def _without_weights(layer: Layer, meanings: Sequence[_Meaning]) -> frozen.IntegerLayer:
+    """An add or a pooling; `meanings` are those of its inputs and of its output."""
+    *inputs, out = meanings
+    channels = layer.out_channels
+    geometry = {"stride": layer.stride, "padding": layer.padding, "window": layer.kernel_hw}
+    if layer.kind == "add":
+        a, b = inputs
+        multipliers = [np.full(channels, one.scale / out.scale) for one in (a, b)]
+        zero = (a.scale * a.zero + b.scale * b.zero) / out.scale
+        (kappa, kappa_b), lam, shift = _fixed_point(
+            multipliers, np.full(channels, out.zero - zero + 0.5), None
+        )
+        built = _plain("add", kappa, lam, np.zeros(channels))
+        return dataclasses.replace(built, kappa_b=jnp.asarray(kappa_b), shift=shift)
+    (source,) = inputs
+    if layer.kind == "average_pool":
+        pixels = int(np.prod(layer.kernel_hw))
+        built = _mean("average_pool", channels, pixels, source, out)
+        pad = jnp.full((channels,), source.zero, jnp.uint8)
+        return dataclasses.replace(built, pad_value=pad, **geometry)
+    if layer.activation == "none":
+        ones = np.ones(channels, np.int32)
+        plain = _plain("max_pool", ones, 0 * ones, np.zeros(channels))
+        return dataclasses.replace(plain, **geometry)
+    built = _mean("max_pool", channels, 1, source, out)
+    return dataclasses.replace(built, **geometry)
+
+
+def _mean(
+    kind: frozen.IntegerKind, channels: int, pixels: int, source: _Meaning, out: _Meaning
+) -> frozen.IntegerLayer:
+    """A sum over pixels, or a maximum with pixels = 1, brought to the output's codes."""
+    ratio = source.span / out.span
+    ends = (np.zeros(channels), np.full(channels, 255.0 * pixels))
+    (kappa,), lam, shift = _fixed_point(
+        [np.full(channels, source.span / out.span / pixels)],
+        np.full(channels, out.zero - source.zero * ratio + 0.5),
+        ends,
     )
+    return dataclasses.replace(_plain(kind, kappa, lam, np.zeros(channels)), shift=shift)
+
+
+def _plain(
+    kind: frozen.IntegerKind, kappa: np.ndarray, lam: np.ndarray, pad: np.ndarray
+) -> frozen.IntegerLayer:
+    """A layer without weights."""
     return frozen.IntegerLayer(
         weight=jnp.zeros((0,), jnp.int8),
         kappa=jnp.asarray(kappa),
         lam=jnp.asarray(lam),
-        pad_value=jnp.zeros((channels,), jnp.uint8),
-        kind="pool",
-        shift=shift,
+        pad_value=jnp.asarray(pad.astype(np.uint8)),
+        kind=kind,
     )
 
 
 def _effective_weight(network: Network, layer: Layer, parameters: Parameters) -> np.ndarray:
     """The weight that multiplies the layer's input codes, the pixels' deviation taken in."""
     weight = np.asarray(parameters[layer.name]["weight"], np.float64)
-    return weight / np.asarray(network.pixel_std)[:, None] if layer.index == 0 else weight
+    return weight / _pixel_row(network, layer) if IMAGES in layer.inputs else weight
 
 
-def _mean_shifts(
-    network: Network,
-    parameters: Parameters,
-    effective: Mapping[str, np.ndarray],
-    images: UInt8[np.ndarray, "n h w 3"],
-    below: tuple[Layer, ...],
-) -> dict[str, np.ndarray]:
-    """How far rounding the weights moves every layer's mean output, layer by layer from the image.
+def _rounded(network: Network, layer: Layer, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """What a weight's codes stand for, float32."""
+    scale = scale * _pixel_row(network, layer) if IMAGES in layer.inputs else scale
+    return (codes * scale).astype(np.float32)
 
-    Each layer is measured on inputs whose own shift is already taken back.
-    """
 
-    @jax.jit
-    def measure(
-        weights: Parameters, rounded: Mapping[str, Array], batch: UInt8[Array, "n h w 3"]
-    ) -> dict[str, Array]:
-        exact = approx = floating.normalise(batch, network)
-        shifts = {}
-        for layer in below:
-            y = floating.linear_part(layer, jnp.asarray(weights[layer.name]["weight"]), exact)
-            y_rounded = floating.linear_part(layer, rounded[layer.name], approx)
-            shift = jnp.mean(y_rounded - y, axis=(0, 1, 2))
-            moved = dict(weights[layer.name], mean=weights[layer.name]["mean"] + shift)
-            exact = floating.finish_layer(network, weights[layer.name], y)
-            approx = floating.finish_layer(network, moved, y_rounded)
-            shifts[layer.name] = shift
-        return shifts
+def _pixel_row(network: Network, layer: Layer) -> np.ndarray:
+    """The pixels' deviation along the axis of a weight's input channels."""
+    std = np.asarray(network.pixel_std)
+    return std if layer.kind == "depthwise" else std[:, None]
 
-    if not below:
-        return {}
-    rounded = {}
-    for layer in below:
-        codes, scale = _quantize_weight(effective[layer.name])
-        scale = scale * np.asarray(network.pixel_std)[:, None] if layer.index == 0 else scale
-        rounded[layer.name] = (codes * scale).astype(np.float32)
-    weights = {
-        name: {key: np.asarray(value, np.float32) for key, value in parameters[name].items()}
-        for name in effective
-    }
-    spread = np.linspace(0, len(images) - 1, min(_CORRECTION_IMAGES, len(images)))
-    measured = measure(weights, rounded, images[spread.round().astype(int)])
-    return {name: np.asarray(shift, np.float64) for name, shift in measured.items()}
+
+def _summed(codes: np.ndarray, layer: Layer) -> np.ndarray:
+    """Sum of a weight over the window, [Cin, Cout]."""
+    if layer.kind == "depthwise":
+        return np.diag(codes.sum(axis=(0, 1)))
+    return codes.reshape(-1, *codes.shape[-2:]).sum(axis=0)
 
 
 def _quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -281,54 +295,32 @@ def _accumulator_range(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fixed_point(
-    multiplier: np.ndarray, addend: np.ndarray, acc_low: np.ndarray, acc_high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """kappa, lam and the largest shift for which both fit; y = floor(multiplier * acc + addend)."""
-    ends = np.stack([multiplier * acc_low, multiplier * acc_high]) + addend
-    # Channels that are 0 or 255 whatever comes in would only cost the others precision.
-    always_zero, always_full = ends.max(axis=0) < 0, ends.min(axis=0) > 256
-    constant = always_zero | always_full
-    multiplier = np.where(constant, 0.0, multiplier)
-    addend = np.where(always_zero, 0.0, np.where(always_full, 255.0, addend))
-    largest = max(float(np.abs(multiplier).max()), float(np.abs(addend).max()), 1e-30)
-    shift = int(np.clip(np.floor(np.log2(_INT32_MAX / largest)), 0, fixedpoint.SHIFT_MAX))
-    kappa = np.round(multiplier * 2.0**shift)
+    multipliers: Sequence[np.ndarray],
+    addend: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """kappas, lam and the largest shift for which all fit int32.
+
+    Args:
+        multipliers: Of the accumulator, or of both inputs of an add.
+        addend: y = floor(multiplier * acc + addend).
+        ends: Smallest and largest accumulator; None for an add.
+    """
+    if ends is not None:
+        values = np.stack([multipliers[0] * end for end in ends]) + addend
+        # Channels that are 0 or 255 whatever comes in would only cost the others precision.
+        always_zero, always_full = values.max(axis=0) < 0, values.min(axis=0) > 256
+        multipliers = [np.where(always_zero | always_full, 0.0, multipliers[0])]
+        addend = np.where(always_zero, 0.0, np.where(always_full, 255.0, addend))
+    largest = max(float(np.abs(row).max()) for row in (*multipliers, addend))
+    shift = int(
+        np.clip(np.floor(np.log2(_INT32_MAX / max(largest, 1e-30))), 0, fixedpoint.SHIFT_MAX)
+    )
+    kappas = [np.round(row * 2.0**shift) for row in multipliers]
     lam = np.round(addend * 2.0**shift)
-    if max(np.abs(kappa).max(), np.abs(lam).max()) > _INT32_MAX:
+    if max(np.abs(row).max() for row in (*kappas, lam)) > _INT32_MAX:
         raise contract.ContractViolation(
             "a layer's multiplier does not fit int32 at any shift; its batch-norm variance is "
             "damaged or its calibration range is zero"
         )
-    return kappa.astype(np.int32), lam.astype(np.int32), shift
-
-
-def _used(cut: Cut, parameters: Parameters) -> Parameters:
-    return {layer.name: parameters[layer.name] for layer in cut.below}
-
-
-def _check_finite(parameters: Parameters) -> None:
-    for layer, tensors in parameters.items():
-        for name, values in tensors.items():
-            if not np.isfinite(np.asarray(values)).all():
-                raise ValueError(
-                    f"calibration: {name} of layer {layer} holds NaN or infinity; "
-                    "the float weights are damaged"
-                )
-
-
-def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Fixed-shape batches: the last one starts earlier, since a maximum may see images twice."""
-    size = min(_CALIBRATION_BATCH, len(images))
-    starts: Sequence[int] = range(0, len(images) - size + 1, size)
-    yield from (images[start : start + size] for start in starts)
-    if len(images) % size:
-        yield images[-size:]
-
-
-def _check_images(network: Network, images: np.ndarray) -> None:
-    expected = (*network.in_hw, 3)
-    if len(images) == 0 or images.shape[1:] != expected or images.dtype != np.uint8:
-        raise ValueError(
-            f"images are {images.dtype}{list(images.shape)}; the network takes at least one "
-            f"uint8 image of shape {list(expected)}"
-        )
+    return [kappa.astype(np.int32) for kappa in kappas], lam.astype(np.int32), shift

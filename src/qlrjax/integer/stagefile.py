@@ -12,7 +12,7 @@ from qlrjax import files, npz, room
 from qlrjax.integer import contract, frozen
 from qlrjax.integer.extractor import Extractor
 from qlrjax.integer.quantize import QuantizedStage
-from qlrjax.network import Cut, Network, mobilenet_v1
+from qlrjax.network import Cut, Network, described, mobilenet_v1
 from qlrjax.room import Need
 
 Parameters = dict[str, dict[str, np.ndarray]]
@@ -33,13 +33,26 @@ def dump(extractor: Extractor) -> bytes:
     rows = []
     for index, layer in enumerate(stage):
         arrays |= {f"{index}/{name}": np.asarray(getattr(layer, name)) for name in _ARRAYS}
-        rows.append({"kind": layer.kind, "stride": layer.stride, "padding": layer.padding,
-                     "shift": layer.shift, "bits": layer.bits})  # fmt: skip
+        if layer.kappa_b is not None:
+            arrays[f"{index}/kappa_b"] = np.asarray(layer.kappa_b)
+        row = {
+            name: getattr(layer, name) for name in ("kind", "stride", "padding", "shift", "bits")
+        }
+        # Said only where it is: a MobileNet-V1's file is what it was before there were graphs.
+        row |= {"window": layer.window} if layer.window != (1, 1) else {}
+        row |= {"inputs": layer.inputs} if layer.inputs else {}
+        rows.append(row)
     for name, parameters in (extractor.parameters or {}).items():
         arrays |= {f"float/{name}/{key}": np.asarray(value) for key, value in parameters.items()}
-    meta = {"latent_layer": extractor.cut.latent_layer, "ranges": extractor.quantized.ranges,
-            "layers": rows, "float": extractor.parameters is not None,
-            "network": _conventions(extractor.cut.network)}  # fmt: skip
+    meta: dict[str, Any] = {
+        "latent_layer": extractor.cut.latent_layer,
+        "ranges": extractor.quantized.ranges,
+        "layers": rows,
+        "float": extractor.parameters is not None,
+        "network": _conventions(extractor.cut.network),
+    }
+    if extractor.quantized.zeros:
+        meta["zeros"] = extractor.quantized.zeros
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
@@ -57,7 +70,8 @@ def load(path: Path, classes: int) -> Extractor:
         meta = json.loads(arrays["meta"].tobytes())
         stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
         parameters = _float_parameters(arrays) if meta["float"] else None
-        quantized = QuantizedStage(stage, tuple(float(value) for value in meta["ranges"]))
+        ranges = tuple(float(value) for value in meta["ranges"])
+        quantized = QuantizedStage(stage, ranges, tuple(int(z) for z in meta.get("zeros", ())))
         cut = Cut(_network(meta["network"], classes), int(meta["latent_layer"]))
     except _DAMAGE as error:
         raise ValueError(
@@ -76,12 +90,16 @@ def load(path: Path, classes: int) -> Extractor:
 
 
 def _conventions(network: Network) -> dict[str, Any]:
+    if network.name != "mobilenet_v1":
+        return {"graph": described.to_values(network)}
     return {"width": network.width, "resolution": network.in_hw, "activation": network.activation,
             "padding_convention": network.padding_convention, "bn_epsilon": network.bn_epsilon,
             "pixel_mean": network.pixel_mean, "pixel_std": network.pixel_std}  # fmt: skip
 
 
 def _network(conventions: dict[str, Any], classes: int) -> Network:
+    if "graph" in conventions:
+        return described.from_values(conventions["graph"], classes)
     lists = ("resolution", "pixel_mean", "pixel_std")
     fixed = {name: tuple(conventions[name]) for name in lists}
     if not 0 < conventions["width"] <= _WIDTH_AT_MOST or max(fixed["resolution"]) > _SIDE_AT_MOST:
@@ -94,8 +112,16 @@ def _network(conventions: dict[str, Any], classes: int) -> Network:
 
 def _layer(row: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> frozen.IntegerLayer:
     (top, bottom), (left, right) = row["padding"]
+    height, width = row.get("window", (1, 1))
+    second = arrays.get(f"{index}/kappa_b")
     return frozen.IntegerLayer(
-        **{name: jnp.asarray(arrays[f"{index}/{name}"]) for name in _ARRAYS},
+        weight=jnp.asarray(arrays[f"{index}/weight"]),
+        kappa=jnp.asarray(arrays[f"{index}/kappa"]),
+        lam=jnp.asarray(arrays[f"{index}/lam"]),
+        pad_value=jnp.asarray(arrays[f"{index}/pad_value"]),
+        kappa_b=None if second is None else jnp.asarray(second),
+        window=(height, width),
+        inputs=tuple(row.get("inputs", ())),
         kind=row["kind"],
         stride=row["stride"],
         padding=((top, bottom), (left, right)),

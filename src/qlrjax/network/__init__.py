@@ -1,17 +1,20 @@
-"""The network: its table of layers, where it may be cut, and what each layer computes in floats."""
+"""The network: its graph of layers, where it may be cut, and what each layer computes in floats."""
 
 from qlrjax.network.cut import Cut
+from qlrjax.network.mobilenet import efficientnet_lite0, mobilenet_v1, mobilenet_v2
 from qlrjax.network.table import (
+    IMAGES,
     Activation,
     Kind,
     Layer,
     Network,
     Padding,
     PaddingConvention,
-    mobilenet_v1,
 )
+from qlrjax.network.tiny import ds_cnn, resnet8
 
 __all__ = [
+    "IMAGES",
     "Activation",
     "Cut",
     "Kind",
@@ -19,5 +22,9 @@ __all__ = [
     "Network",
     "Padding",
     "PaddingConvention",
+    "ds_cnn",
+    "efficientnet_lite0",
     "mobilenet_v1",
+    "mobilenet_v2",
+    "resnet8",
 ]

@@ -10,11 +10,11 @@ class Cut:
     """Layers below the cut are frozen and run as integers; those above it are trained in FP32.
 
     Attributes:
-        network: The layer table.
-        latent_layer: First trained layer; a latent is its input.
+        network: The graph.
+        latent_layer: First trained layer; a latent is the one tensor that crosses into it.
 
     Raises:
-        ValueError: The network has no such layer.
+        ValueError: The network has no such layer, or other data crosses there, too.
     """
 
     network: Network
@@ -35,8 +35,18 @@ class Cut:
 
     @property
     def normalised(self) -> tuple[Layer, ...]:
-        """Adaptive layers with batch norm: all but the classifier."""
-        return self.above[:-1]
+        """Adaptive layers with batch norm; in a chain of them, all but the classifier."""
+        return tuple(layer for layer in self.above[:-1] if layer.batch_norm)
+
+    @property
+    def weighted(self) -> tuple[Layer, ...]:
+        """Adaptive layers that are products with weights, without the classifier."""
+        return tuple(layer for layer in self.above[:-1] if layer.has_weights)
+
+    @property
+    def latent_name(self) -> str:
+        """The layer whose output is the latent, or `IMAGES`."""
+        return self.network.cut_name(self.latent_layer)
 
     @property
     def is_pooled(self) -> bool:
@@ -55,8 +65,8 @@ class Cut:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height and width in pixels, and 3 channels."""
-        return (*self.network.in_hw, 3)
+        """Height and width in pixels, and channels."""
+        return self.network.in_shape
 
     @property
     def features(self) -> int:
@@ -70,7 +80,4 @@ class Cut:
 
     def with_classes(self, classes: int) -> "Cut":
         """The same cut through a network with another number of logits."""
-        *below, last = self.network.layers
-        grown = dataclasses.replace(last, out_channels=classes)
-        network = dataclasses.replace(self.network, layers=(*below, grown))
-        return dataclasses.replace(self, network=network)
+        return dataclasses.replace(self, network=self.network.with_classes(classes))

@@ -1,40 +1,47 @@
-"""The one table of layers: shapes, multiply-accumulates, parameters and latent sizes.
+"""The graph of layers: shapes, multiply-accumulates, parameters, and where it may be cut.
 
-Layers are numbered 0 (first convolution) to 27 (pooling and linear layer). Latent layer l is the
-first layer that is trained and a latent is its input; l = 27 trains the linear layer only and l = 0
-trains everything. Layer 27's input is counted after the global average pooling, as in Ravaglia et
-al. (JETCAS 2021): 1,024 elements for width 1.0.
+Layers stand in topological order, each with the names of its inputs; the last is global average
+pooling and the linear classifier, and its input is counted after the pooling. Latent layer l is the
+first layer that is trained, and a latent is what crosses into it: l = last trains the classifier
+only and l = 0 trains everything. MobileNet-V1 is a chain of layers 0 to 27, whose l is that of
+Ravaglia et al. (JETCAS 2021): 1,024 elements at l = 27 for width 1.0.
+
+A cut must be one tensor that all data crosses. The layers below such a tensor are its ancestors and
+those above depend on it, so in any topological order they are the first l and the rest: the index l
+names every possible cut of a graph as it does of a chain.
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
-Kind = Literal["conv", "depthwise", "pointwise", "linear"]
+Kind = Literal["conv", "depthwise", "pointwise", "linear", "add", "max_pool", "average_pool"]
 PaddingConvention = Literal["tensorflow", "pytorch"]
-Activation = Literal["relu", "relu6"]
+Activation = Literal["relu", "relu6", "none"]
+IMAGES = "images"  # the name by which layers ask for the image
 Padding = tuple[tuple[int, int], tuple[int, int]]
-
-# Caffe names, output channels at width 1.0 and stride of the 13 depthwise separable blocks.
-_BLOCKS = (
-    ("conv2_1", 64, 1),
-    ("conv2_2", 128, 2),
-    ("conv3_1", 128, 1),
-    ("conv3_2", 256, 2),
-    ("conv4_1", 256, 1),
-    ("conv4_2", 512, 2),
-    ("conv5_1", 512, 1),
-    ("conv5_2", 512, 1),
-    ("conv5_3", 512, 1),
-    ("conv5_4", 512, 1),
-    ("conv5_5", 512, 1),
-    ("conv5_6", 1024, 2),
-    ("conv6", 1024, 1),
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One row of the table. Spatial sizes are (height, width) in pixels, `in_hw` before padding."""
+    """One node of the graph. Spatial sizes are (height, width) in pixels, `in_hw` before padding.
+
+    Attributes:
+        index: Place in the topological order, from 0.
+        name: Unique in the network.
+        kind: What it computes; "add" is the sum of two inputs of one shape.
+        in_channels: Of every input.
+        out_channels: Of the output.
+        in_hw: Size of every input.
+        out_hw: Size of the output.
+        kernel_hw: Window of convolutions and poolings.
+        stride: Step in both directions, pixels.
+        padding: ((top, bottom), (left, right)) in pixels. Poolings: a maximum ignores the padding,
+            an average counts it as zeros.
+        inputs: Names of the layers whose outputs it takes, or `IMAGES`.
+        activation: What follows; "none" after linear bottlenecks.
+        batch_norm: Whether batch norm follows the product; a bias does where it is False.
+    """
 
     index: int
     name: str
@@ -43,9 +50,31 @@ class Layer:
     out_channels: int
     in_hw: tuple[int, int]
     out_hw: tuple[int, int]
-    kernel: int = 1
+    kernel_hw: tuple[int, int] = (1, 1)
     stride: int = 1
     padding: Padding = ((0, 0), (0, 0))
+    inputs: tuple[str, ...] = (IMAGES,)
+    activation: Activation = "none"
+    batch_norm: bool = False
+
+    @property
+    def kernel(self) -> int:
+        """Side of a square window.
+
+        Raises:
+            ValueError: The window is not square.
+        """
+        if self.kernel_hw[0] != self.kernel_hw[1]:
+            raise ValueError(
+                f"layer {self.name} has a {self.kernel_hw[0]} x {self.kernel_hw[1]} window, and a "
+                "square one is needed here"
+            )
+        return self.kernel_hw[0]
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it is a product with weights, unlike an add or a pooling."""
+        return self.kind in ("conv", "depthwise", "pointwise", "linear")
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -69,14 +98,16 @@ class Layer:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Convolution HWIO, depthwise (kh, kw, C), pointwise and linear (Cin, Cout)."""
+        """Convolution HWIO, depthwise (kh, kw, C), pointwise and linear (Cin, Cout), else (0,)."""
         match self.kind:
             case "conv":
-                return (self.kernel, self.kernel, self.in_channels, self.out_channels)
+                return (*self.kernel_hw, self.in_channels, self.out_channels)
             case "depthwise":
-                return (self.kernel, self.kernel, self.out_channels)
-            case _:
+                return (*self.kernel_hw, self.out_channels)
+            case "pointwise" | "linear":
                 return (self.in_channels, self.out_channels)
+            case _:
+                return (0,)
 
     @property
     def weights(self) -> int:
@@ -88,8 +119,15 @@ class Layer:
 
     @property
     def fan_in(self) -> int:
-        """Multiply-accumulates per output element."""
+        """Multiply-accumulates per output element; none in adds and poolings."""
         return self.weights // self.out_channels
+
+    @property
+    def parameters(self) -> int:
+        """Weights, and gamma and beta of a batch norm or a bias; the classifier has no bias."""
+        if not self.has_weights or self.kind == "linear":
+            return self.weights
+        return self.weights + self.out_channels * (2 if self.batch_norm else 1)
 
     @property
     def macs(self) -> int:
@@ -99,31 +137,37 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The table and the conventions its parameters were trained with.
+    """The graph and the conventions its parameters were trained with.
 
     Attributes:
-        layers: Rows 0 to L, the last one the linear classifier after global average pooling.
-        width: Channel multiplier.
-        padding_convention: How 3x3 layers are padded: "tensorflow" SAME puts the odd pixel at the
-            bottom right, "pytorch" pads one pixel on every side.
-        activation: What follows every batch norm.
+        layers: In topological order, the last one the linear classifier after global average
+            pooling.
         bn_epsilon: Added to the variance inside the square root.
-        pixel_mean: Per RGB channel, in units of uint8 codes.
+        pixel_mean: Per channel of the image, in units of uint8 codes.
         pixel_std: Likewise; the network sees (code - mean) / std.
+        name: What it is, such as "mobilenet_v1".
+        width: Channel multiplier of families that have one.
+        padding_convention: How layers are padded: "tensorflow" SAME puts the odd pixel at the
+            bottom right, "pytorch" pads half a kernel on every side. None: each layer as it says.
     """
 
     layers: tuple[Layer, ...]
-    width: float
-    padding_convention: PaddingConvention
-    activation: Activation
     bn_epsilon: float
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    name: str = "network"
+    width: float = 1.0
+    padding_convention: PaddingConvention | None = None
 
     @property
     def in_hw(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
         return self.layers[0].in_hw
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the image."""
+        return self.layers[0].in_shape
 
     @property
     def classes(self) -> int:
@@ -132,21 +176,85 @@ class Network:
 
     @property
     def last(self) -> int:
-        """Index of the linear layer, 27 for MobileNet-V1."""
+        """Index of the linear classifier, 27 for MobileNet-V1."""
         return self.layers[-1].index
 
     @property
     def pool_hw(self) -> tuple[int, int]:
-        """Window of the global average pooling before the linear layer, in pixels."""
+        """Window of the global average pooling before the classifier, in pixels."""
         return self.layers[-2].out_hw
 
+    @property
+    def activation(self) -> Activation:
+        """The one activation that follows every layer but the classifier.
+
+        Raises:
+            ValueError: Layers differ.
+        """
+        first = self.layers[0].activation
+        other = {layer.activation for layer in self.layers[1:-1]} - {first}
+        if other:
+            raise ValueError(f"{self.name} has several activations: {first}, {', '.join(other)}")
+        return first
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every layer takes the output of the one before, as MobileNet-V1's do."""
+        names = (IMAGES, *(layer.name for layer in self.layers))
+        return all(layer.inputs == (names[layer.index],) for layer in self.layers)
+
+    @functools.cached_property
+    def latent_layers(self) -> tuple[int, ...]:
+        """Every l at which one tensor is all that crosses, from 0 to `last`."""
+        return tuple(layer.index for layer in self.layers if self._crossing(layer.index) is None)
+
+    def _crossing(self, latent_layer: int) -> tuple[Layer, str] | None:
+        """A layer above the cut and what else it takes from below, besides the latent."""
+        latent = IMAGES if latent_layer == 0 else self.layers[latent_layer - 1].name
+        above = {layer.name for layer in self.layers[latent_layer:]}
+        for layer in self.layers[latent_layer:]:
+            for source in layer.inputs:
+                if source != latent and source not in above:
+                    return layer, source
+        return None
+
     def check_latent_layer(self, latent_layer: int) -> None:
-        """Raises ValueError unless 0 <= latent_layer <= last."""
+        """Raises ValueError unless one tensor is all that crosses into layer `latent_layer`."""
         if not 0 <= latent_layer <= self.last:
             raise ValueError(
                 f"latent layer {latent_layer} is out of range: this network has layers 0 to "
-                f"{self.last}; choose one of them"
+                f"{self.last}; choose one of them (qlrjax network lists the cuts)"
             )
+        if latent_layer in self.latent_layers:
+            return
+        crossing = self._crossing(latent_layer)
+        assert crossing is not None
+        below = max(index for index in self.latent_layers if index < latent_layer)
+        above = min(index for index in self.latent_layers if index > latent_layer)
+        choices = " or ".join(f"{index} (after {self.cut_name(index)})" for index in (below, above))
+        raise ValueError(
+            f"{self.name} cannot be cut at {latent_layer} (after {self.cut_name(latent_layer)}): "
+            f"{crossing[0].name} also takes the output of {crossing[1]} from below; cut at "
+            f"{choices}"
+        )
+
+    def cut_name(self, latent_layer: int) -> str:
+        """Name of what crosses the cut: a layer's output, or `IMAGES`."""
+        return IMAGES if latent_layer == 0 else self.layers[latent_layer - 1].name
+
+    def latent_layer_after(self, name: str) -> int:
+        """The latent layer of the cut whose latent is the output of layer `name`, or the image.
+
+        Raises:
+            ValueError: There is no such layer, or other data crosses there, too.
+        """
+        names = [self.cut_name(layer.index) for layer in self.layers]
+        if name not in names:
+            raise ValueError(
+                f"{self.name} has no layer {name!r} to cut after; qlrjax network lists them"
+            )
+        self.check_latent_layer(names.index(name))
+        return names.index(name)
 
     def frozen(self, latent_layer: int) -> tuple[Layer, ...]:
         """Layers below the cut, run as integers."""
@@ -159,7 +267,7 @@ class Network:
         return self.layers[latent_layer:]
 
     def latent_shape(self, latent_layer: int) -> tuple[int, int, int]:
-        """Height, width and channels of a latent; (1, 1, C) at the linear layer."""
+        """Height, width and channels of a latent; (1, 1, C) at the classifier."""
         self.check_latent_layer(latent_layer)
         return self.layers[latent_layer].in_shape
 
@@ -167,6 +275,11 @@ class Network:
         """Elements of a latent."""
         self.check_latent_layer(latent_layer)
         return self.layers[latent_layer].in_elements
+
+    def with_classes(self, classes: int) -> "Network":
+        """The same network with another number of logits."""
+        last = dataclasses.replace(self.layers[-1], out_channels=classes)
+        return dataclasses.replace(self, layers=(*self.layers[:-1], last))
 
     @property
     def macs(self) -> int:
@@ -177,79 +290,3 @@ class Network:
     def weights(self) -> int:
         """Number of weights, without batch norm and biases."""
         return sum(layer.weights for layer in self.layers)
-
-
-def _pad(size: int, kernel: int, stride: int, convention: PaddingConvention) -> tuple[int, int]:
-    if convention == "pytorch":
-        return (kernel // 2, kernel // 2)
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return (total // 2, total - total // 2)
-
-
-def _spatial(
-    in_hw: tuple[int, int], kernel: int, stride: int, convention: PaddingConvention
-) -> tuple[tuple[int, int], Padding]:
-    height, width = (_pad(size, kernel, stride, convention) for size in in_hw)
-    out = tuple(
-        (size + sum(pad) - kernel) // stride + 1
-        for size, pad in zip(in_hw, (height, width), strict=True)
-    )
-    return (out[0], out[1]), (height, width)
-
-
-def mobilenet_v1(
-    width: float = 1.0,
-    resolution: int | tuple[int, int] = 128,
-    classes: int = 50,
-    padding_convention: PaddingConvention = "tensorflow",
-    activation: Activation = "relu6",
-    bn_epsilon: float = 1e-3,
-    pixel_mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
-    pixel_std: tuple[float, float, float] = (127.5, 127.5, 127.5),
-) -> Network:
-    """MobileNet-V1 (Howard et al., arXiv 1704.04861) with a linear classifier.
-
-    Args:
-        width: Channel multiplier; 0.25, 0.5, 0.75 and 1.0 have published weights.
-        resolution: Side of a square image, or (height, width), in pixels.
-        classes: Number of logits.
-        padding_convention: See `Network`.
-        activation: See `Network`.
-        bn_epsilon: See `Network`. The defaults are those of TF-Slim; pytorchcv has "pytorch",
-            "relu", 1e-5 and ImageNet's mean and deviation.
-        pixel_mean: See `Network`.
-        pixel_std: See `Network`.
-
-    Raises:
-        ValueError: The width, resolution or number of classes is not positive.
-    """
-    in_hw = (resolution, resolution) if isinstance(resolution, int) else resolution
-    if min(in_hw) < 1:
-        raise ValueError(f"resolution {in_hw} has no pixels; give positive height and width")
-    if not width > 0 or classes < 1:
-        raise ValueError(f"width {width} and classes {classes} must be positive")
-
-    def scaled(channels: int) -> int:
-        return max(int(channels * width), 8)
-
-    layers: list[Layer] = []
-
-    def append(name: str, kind: Kind, out_channels: int, kernel: int, stride: int) -> None:
-        before = layers[-1] if layers else None
-        hw = before.out_hw if before else in_hw
-        out_hw, padding = _spatial(hw, kernel, stride, padding_convention)
-        channels = before.out_channels if before else 3
-        layers.append(
-            Layer(len(layers), name, kind, channels, out_channels, hw, out_hw, kernel, stride,
-                  padding)
-        )  # fmt: skip
-
-    append("conv1", "conv", scaled(32), 3, 2)
-    for name, channels, stride in _BLOCKS:
-        append(f"{name}/dw", "depthwise", layers[-1].out_channels, 3, stride)
-        append(f"{name}/sep", "pointwise", scaled(channels), 1, 1)
-    features = layers[-1].out_channels
-    layers.append(Layer(len(layers), "linear", "linear", features, classes, (1, 1), (1, 1)))
-    return Network(
-        tuple(layers), width, padding_convention, activation, bn_epsilon, pixel_mean, pixel_std
-    )

@@ -4,7 +4,7 @@ import contextlib
 import secrets
 from pathlib import Path
 
-from qlrjax import needs
+from qlrjax import needs, weights
 from qlrjax import settings as settings_file
 from qlrjax.names import printable
 from qlrjax.runs import checkpoint, marker, opened, runfolder, transfer
@@ -30,7 +30,8 @@ def make(file: Path, folder: Path) -> OpenRun:
     try:
         kept = run_facts.from_extra(packed.described.extra)
         settings = settings_file.from_dict(packed.described.settings)
-        needs.check(settings, len(kept.class_names), kept.events)
+        if not weights.is_path(settings.weights):  # a file need not be here; see `opened`
+            needs.check(settings, len(kept.class_names), kept.events)
     except ValueError as error:
         raise ValueError(f"{printable(file)} is not an exported run: {error}") from error
     marker.look(folder)

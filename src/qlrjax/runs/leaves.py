@@ -94,7 +94,8 @@ def static_fields(tree: Any, path: str = "") -> dict[str, Any]:
             value, name = getattr(tree, field.name), f"{path}{field.name}"
             if field.metadata.get("pytree_node", True):
                 found |= static_fields(value, f"{name}/")
-            else:
+            elif value != field.default or not field.metadata.get("unsaid_by_default"):
+                # Fields that came later say nothing at their default, as before they were there.
                 found[name] = _plain(value)
     elif isinstance(tree, Mapping):
         for key, value in tree.items():

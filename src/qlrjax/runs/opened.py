@@ -111,14 +111,12 @@ def _open(
     settings = settings_file.from_dict(described.settings)
     kept = run_facts.from_extra(described.extra)
     extractor = load_stage(folder, kept)
-    needs.check(settings, len(kept.class_names), kept.events)
+    needs.check(settings, len(kept.class_names), kept.events, network=extractor.cut.network)
     untrained = weights.random(extractor.cut.network, 0)
     strategy = strategy or strategies.named(settings.protocol, settings.replays)
     check_strategy(kept, settings, strategy)
     taught = Learner(extractor.cut, settings.protocol, strategy)
-    template = sessions.initial_state(
-        settings, taught, untrained, extractor.latent_max, kept.events
-    )
+    template = sessions.initial_state(settings, taught, untrained, extractor.quantized, kept.events)
     place = folder / marker.CHECKPOINTS
     restored = checkpoint.restore(place, template, described.settings, at=step)
     assert restored is not None

@@ -12,10 +12,13 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qlrjax import files, needs
+import numpy as np
+
+from qlrjax import files, needs, weights
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
-from qlrjax.integer import stagefile
+from qlrjax.integer import fidelity, stagefile
+from qlrjax.integer.fidelity import Fidelity
 from qlrjax.names import printable
 from qlrjax.runs import checkpoint, learning, marker, opened, runfolder, sound, upgrade
 from qlrjax.runs import facts as run_facts
@@ -106,8 +109,8 @@ def run(
         Interrupted: A stop was asked for before there was anything to save.
         OSError: The folder cannot be written to; the last checkpoint stays as it was.
     """
-    needs.check(settings)
     settings = absolute(settings)
+    needs.check(settings)
     marker.look(folder)
     with runfolder.lock(folder):
         work = Work(folder, marker.claim(folder), on_event, _watch(on_progress, stop), stop)
@@ -139,11 +142,11 @@ def absolute(settings: Settings) -> Settings:
     Raises:
         ValueError: There is no such data, or settings.toml could not hold its path.
     """
-    weights = settings.weights
-    if weights != "builtin" and not weights.startswith("random:"):
-        weights = str(streams.expand(weights).absolute())
+    name = settings.weights
+    if weights.is_path(name):
+        name = str(streams.expand(name).absolute())
     stream = streams.absolute(settings.stream)
-    for path in (weights, stream.data, stream.data_dir):
+    for path in (name, stream.data, stream.data_dir):
         try:
             path.encode()
         except UnicodeEncodeError as error:
@@ -151,7 +154,7 @@ def absolute(settings: Settings) -> Settings:
                 f"the path {printable(path)} is not UTF-8, so settings.toml could not hold it; "
                 "rename the folder, or reach it through a link"
             ) from error
-    return dataclasses.replace(settings, weights=weights, stream=stream)
+    return dataclasses.replace(settings, weights=name, stream=stream)
 
 
 def own_settings(folder: Path) -> Settings | None:
@@ -185,9 +188,9 @@ def _kept(work: Work, settings: Settings) -> Facts | None:
             "folder's own checkpoints back, or name another folder"
         )
     before = settings_file.from_dict(described.settings)
-    weights = str(Path(before.weights).absolute())
-    if weights == settings.weights:  # of a run from before paths were made absolute
-        before = dataclasses.replace(before, weights=weights)
+    path = str(Path(before.weights).absolute())
+    if path == settings.weights:  # of a run from before paths were made absolute
+        before = dataclasses.replace(before, weights=path)
     changed = settings_file.differences(before, settings, FREE_SETTINGS)
     if changed:
         raise checkpoint.SettingsMismatch(
@@ -232,7 +235,13 @@ def _begin(
     if kept is not None:
         opened.check_strategy(kept, session.settings, session.strategy)
     images = sum(len(event) for event in session.stream.events)
-    needs.check(session.settings, len(session.class_names), session.events, images)
+    needs.check(
+        session.settings,
+        len(session.class_names),
+        session.events,
+        images,
+        network=session.cut.network,
+    )
     template = sessions.start(session)
     values = settings_file.to_dict(session.settings)
     free = FREE_SETTINGS
@@ -251,7 +260,7 @@ def _begin(
     if session.extractor.quantized.stage:
         from qlrjax import report
 
-        files.write_atomic(folder / FIDELITY, report.fidelity_csv(sessions.fidelity(session)))
+        files.write_atomic(folder / FIDELITY, report.fidelity_csv(_fidelity(session)))
     else:
         (folder / FIDELITY).unlink(missing_ok=True)
     return template, (), _facts(session, work.own, hashlib.sha256(stage).hexdigest())
@@ -297,3 +306,12 @@ def _watch(on_progress: Progress | None, stop: Stop | None) -> Progress:
             on_progress(what, done, total)
 
     return watched
+
+
+def _fidelity(session: Session) -> list[Fidelity]:
+    """How close the integer stage stays to the float one, on up to 64 test images."""
+    test = session.stream.test
+    chosen = test[np.linspace(0, len(test) - 1, min(64, len(test))).round().astype(int)]
+    images = session.stream.source.read(chosen)
+    quantized = session.extractor.quantized
+    return fidelity.fidelity(session.cut, session.parameters, quantized, images)

@@ -1,7 +1,8 @@
 """The adaptive stage: FP32 forward of the trained layers, batch renorm, loss.
 
-Parameters are a plain tree: {"layers": {name: {"weight", "gamma", "beta"}}, "head": (C, classes)};
-the statistics of batch renorm are {name: {"mean", "std"}}. The head has no bias (ar1-pytorch).
+Parameters are a plain tree: {"layers": {name: {"weight", "gamma", "beta"}}, "head": (C, classes)},
+with "bias" in place of gamma and beta where no batch norm follows; the statistics of batch renorm
+are {name: {"mean", "std"}}. The head has no bias (ar1-pytorch).
 """
 
 from typing import Any
@@ -37,11 +38,12 @@ def init(
     """
     epsilon = cut.network.bn_epsilon if epsilon_in_std else 0.0
     layers, statistics = {}, {}
-    for layer in cut.normalised:
+    for layer in cut.weighted:
         source = parameters[layer.name]
-        layers[layer.name] = {
-            name: jnp.asarray(source[name], jnp.float32) for name in ("weight", "gamma", "beta")
-        }
+        names = ("weight", "gamma", "beta") if layer.batch_norm else ("weight", "bias")
+        layers[layer.name] = {name: jnp.asarray(source[name], jnp.float32) for name in names}
+        if not layer.batch_norm:
+            continue
         std = np.sqrt(np.asarray(source["variance"], np.float64) + epsilon)
         statistics[layer.name] = {
             "mean": jnp.asarray(source["mean"], jnp.float32),
@@ -94,17 +96,27 @@ def features(
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
     x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
     batch_statistics: Statistics = {}
-    for layer in cut.normalised:
-        trained, running = params["layers"][layer.name], statistics[layer.name]
-        y = kept.stored(floating.linear_part(layer, trained["weight"], x), maps)
-        if limits is None:
-            y = (y - _row(running["mean"])) / _row(running["std"])
+    values = {cut.latent_name: x}
+    for layer in cut.above[:-1]:
+        inputs = [values[source] for source in layer.inputs]
+        if not layer.has_weights:
+            y = floating.combine(layer, inputs)
+        elif not layer.batch_norm:
+            trained = params["layers"][layer.name]
+            y = kept.stored(floating.linear_part(layer, trained["weight"], inputs[0]), maps)
+            y = y + _row(trained["bias"])
         else:
-            batch = batch_moments(y, cut.network.bn_epsilon, there)
-            batch_statistics[layer.name] = batch
-            y = renormalise(y, batch, running, limits)
-        y = y * _row(trained["gamma"]) + _row(trained["beta"])
-        x = floating.activate(kept.returned(y, maps), cut.network.activation)
+            trained, running = params["layers"][layer.name], statistics[layer.name]
+            y = kept.stored(floating.linear_part(layer, trained["weight"], inputs[0]), maps)
+            if limits is None:
+                y = (y - _row(running["mean"])) / _row(running["std"])
+            else:
+                batch = batch_moments(y, cut.network.bn_epsilon, there)
+                batch_statistics[layer.name] = batch
+                y = renormalise(y, batch, running, limits)
+            y = y * _row(trained["gamma"]) + _row(trained["beta"])
+        x = floating.activate(kept.returned(y, maps), layer.activation)
+        values[layer.name] = x
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 

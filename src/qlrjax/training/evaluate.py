@@ -19,12 +19,13 @@ def logits(
 ) -> Float32[np.ndarray, "n classes"]:
     """Logits of latents, uint8 codes or float32, from what the strategy predicts with."""
     params, statistics = predicting(learner, state), state.training.statistics
+    latent_range = (state.memory.latent_max, state.memory.latent_min)
     outputs = []
     for start in range(0, len(latents), _BATCH):
         batch = latents[start : start + _BATCH]
         padding = ((0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0))
         padded = jnp.asarray(np.pad(batch, padding))
-        values = _logits(learner.cut, state.memory.latent_max, params, statistics, padded)
+        values = _logits(learner.cut, latent_range, params, statistics, padded)
         outputs.append(np.asarray(values)[: len(batch)])
     return np.concatenate(outputs)
 
@@ -41,10 +42,10 @@ def class_accuracy(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _logits(
     cut: Cut,
-    latent_max: float,
+    latent_range: tuple[float, float],
     params: adaptive.Params,
     statistics: adaptive.Statistics,
     latents: replay.Latents,
 ) -> Float32[Array, "n classes"]:
-    values = replay.decode_codes(latents, latent_max)
+    values = replay.decode_codes(latents, *latent_range)
     return adaptive.forward(cut, params, statistics, values)[0]

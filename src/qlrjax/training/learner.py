@@ -297,7 +297,7 @@ def gather(
     """Real-valued latents and labels of one mini-batch's rows, see `minibatch`."""
     new = latents.shape[0]
     own = jnp.clip(rows, 0, new - 1)
-    batch = replay.decode_codes(latents[own], memory.latent_max)
+    batch = replay.decode_codes(latents[own], memory.latent_max, memory.latent_min)
     if memory.slots == 0:
         return batch, labels[own]
     slots = jnp.maximum(rows - new, 0)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float32, Int32
 
+from qlrjax.network import Cut
 from qlrjax.training import adaptive
 from qlrjax.training.draws import Generator
 from qlrjax.training.maps import Maps
@@ -41,7 +42,8 @@ class Protocol:
         d_max: Largest correction d of batch renorm.
         renorm_step: In the first event, r_max and d_max grow by this a sample, from 1 and 0.
         normalization: "renorm" as above; "batch" is plain batch norm (r = 1, d = 0); "running"
-            normalises by the running statistics and never changes them.
+            normalises by the running statistics and never changes them; "none" is for networks
+            whose batch norm is folded into their weights, and for those only.
         classifier: "cwr*" consolidates the head; "plain" trains one head throughout; "auto" is
             "cwr*" with replays and "plain" without (plain fine-tuning). "ncm-cosine" and
             "ncm-mahalanobis" train nothing and answer with the nearest class mean, see
@@ -89,7 +91,7 @@ class Protocol:
     r_max: float = 1.25
     d_max: float = 0.5
     renorm_step: float = 4.1e-5
-    normalization: Literal["renorm", "batch", "running"] = "renorm"
+    normalization: Literal["renorm", "batch", "running", "none"] = "renorm"
     classifier: Classifier = "auto"
     head_rate: float = 1.0
     shrinkage: float = 0.1
@@ -165,7 +167,7 @@ def renorm_limits(
     protocol: Protocol, event_rates: EventRates, index: Int32[Array, ""], size: int
 ) -> adaptive.RenormLimits | None:
     """Limits of batch renorm at mini-batch `index` of an event; None uses running statistics."""
-    if protocol.normalization == "running" or not protocol.train_layers:
+    if protocol.normalization in ("running", "none") or not protocol.train_layers:
         return None
     if protocol.normalization == "batch":
         return adaptive.RenormLimits(jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32))
@@ -182,3 +184,23 @@ def renorm_limits(
         limit(event_rates.r_start, 1.0, protocol.r_max),
         limit(event_rates.d_start, 0.0, protocol.d_max),
     )
+
+
+def check_normalization(protocol: Protocol, cut: Cut) -> None:
+    """Refuses a normalisation that the trained layers do not have, and "none" where they have one.
+
+    Raises:
+        ValueError: In one sentence, with what to choose.
+    """
+    if not cut.weighted:
+        return
+    if not cut.normalised and protocol.normalization != "none":
+        raise ValueError(
+            f"the trained layers of {cut.network.name} have no batch norm (it is folded into their "
+            "weights), so they are trained without: choose protocol.normalization none"
+        )
+    if cut.normalised and protocol.normalization == "none":
+        raise ValueError(
+            f"the trained layers of {cut.network.name} have batch norm: choose "
+            "protocol.normalization renorm, batch or running"
+        )

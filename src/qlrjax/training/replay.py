@@ -28,7 +28,8 @@ class ReplayMemory:
         filled: int32, the number of slots in use; they are the first ones.
         shape: Height, width and channels of a latent.
         bits: 1 to 8, or 32 for float32.
-        latent_max: a_max, the real value of the largest code.
+        latent_max: Span of the codes: a_max, the real value of the largest one, after a ReLU.
+        latent_min: Real value of code 0; below 0 only where latents can be negative.
     """
 
     data: UInt8[Array, "slots bytes"] | Float32[Array, "slots elements"]
@@ -37,6 +38,9 @@ class ReplayMemory:
     shape: tuple[int, int, int] = flax.struct.field(pytree_node=False)
     bits: int = flax.struct.field(pytree_node=False)
     latent_max: float = flax.struct.field(pytree_node=False)
+    latent_min: float = flax.struct.field(
+        pytree_node=False, default=0.0, metadata={"unsaid_by_default": True}
+    )
 
     @property
     def slots(self) -> int:
@@ -62,9 +66,13 @@ def latent_bytes(elements: int, bits: int) -> int:
 
 
 def init(
-    slots: int, shape: tuple[int, int, int], bits: int, latent_max: float = 1.0
+    slots: int,
+    shape: tuple[int, int, int],
+    bits: int,
+    latent_max: float = 1.0,
+    latent_min: float = 0.0,
 ) -> ReplayMemory:
-    """An empty memory.
+    """An empty memory; see `ReplayMemory` for the arguments.
 
     Raises:
         ValueError: `slots` is negative or `bits` is not possible.
@@ -78,7 +86,8 @@ def init(
     else:
         data = jnp.zeros((slots, size), jnp.uint8)
     labels = jnp.full((slots,), -1, jnp.int32)
-    return ReplayMemory(data, labels, jnp.zeros((), jnp.int32), shape, bits, latent_max)
+    filled = jnp.zeros((), jnp.int32)
+    return ReplayMemory(data, labels, filled, shape, bits, latent_max, latent_min)
 
 
 def encode(memory: ReplayMemory, latents: Latents) -> Array:
@@ -88,18 +97,20 @@ def encode(memory: ReplayMemory, latents: Latents) -> Array:
     """
     flat = latents.reshape(latents.shape[0], -1)
     if memory.bits == FLOAT_BITS:
-        return decode_codes(flat, memory.latent_max)
+        return decode_codes(flat, memory.latent_max, memory.latent_min)
     if flat.dtype == jnp.uint8:
         codes = fixedpoint.narrow(flat, memory.bits)
     else:
-        codes = latent_codes.quantize(flat, memory.latent_max, memory.bits)
+        codes = latent_codes.quantize(flat, memory.latent_max, memory.bits, memory.latent_min)
     return fixedpoint.pack(codes, memory.bits)
 
 
-def decode_codes(latents: Latents, latent_max: float) -> Float32[Array, "n *shape"]:
+def decode_codes(
+    latents: Latents, latent_max: float, latent_min: float = 0.0
+) -> Float32[Array, "n *shape"]:
     """Real values of latents as the frozen stage gives them: 8-bit codes, or floats already."""
     if latents.dtype == jnp.uint8:
-        return latent_codes.dequantize(latents, latent_max, 8)
+        return latent_codes.dequantize(latents, latent_max, 8, latent_min)
     return latents
 
 
@@ -109,7 +120,7 @@ def read(memory: ReplayMemory, slots: Int32[Array, " k"]) -> Float32[Array, "k h
     if memory.bits != FLOAT_BITS:
         height, width, channels = memory.shape
         codes = fixedpoint.unpack(rows, memory.bits, height * width * channels)
-        rows = latent_codes.dequantize(codes, memory.latent_max, memory.bits)
+        rows = latent_codes.dequantize(codes, memory.latent_max, memory.bits, memory.latent_min)
     return rows.reshape(rows.shape[0], *memory.shape)
 
 

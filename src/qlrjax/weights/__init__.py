@@ -1,23 +1,25 @@
 """Pretrained float parameters: those that ship, a user's files, random ones for tests."""
 
-from qlrjax.weights.mobilenet import (
-    ASSET,
-    NAMES,
-    WeightsError,
-    check,
+from qlrjax.weights.by_name import (
+    BUILTIN_NETWORKS,
+    is_path,
     load,
     load_builtin,
     load_file,
-    random,
+    outline,
 )
+from qlrjax.weights.parameters import NAMES, Parameters, WeightsError, check, random
 
 __all__ = [
-    "ASSET",
+    "BUILTIN_NETWORKS",
     "NAMES",
+    "Parameters",
     "WeightsError",
     "check",
+    "is_path",
     "load",
     "load_builtin",
     "load_file",
+    "outline",
     "random",
 ]

@@ -14,7 +14,6 @@ from qlrjax.training.protocol import Protocol
 Macros = dict[str, object]
 
 _NORMALIZATIONS = {"running": 0, "batch": 1, "renorm": 2}
-_FLOAT_MAX = 3.4028234e38
 _SYMBOLS = {
     "STATE": "qlr_state",
     "REPLAYS": "qlr_replays",
@@ -31,7 +30,9 @@ def config(session: FirmwareSession, shape: Shape, plan: Plan, tables: str) -> s
     cut = session.learner.cut
     groups = {
         "The image, and the integer layers that turn it into a latent": _image(session, shape),
-        "A latent and the replay memory; a STEP is what one code is worth": _latent(session, shape),
+        "Latents and the replay memory; STEP is what a code is worth, MIN is code 0": _latent(
+            session, shape
+        ),
         "The trained layers and the classifier": _layers(session, shape),
         "How an event is learned": _protocol(session.learner.protocol, session, shape),
         "The planner's choice: what is kept, and sizes in floats": _choice(shape, plan),
@@ -53,7 +54,7 @@ def config(session: FirmwareSession, shape: Shape, plan: Plan, tables: str) -> s
             name: "{" + ", ".join(f"{value:.8e}f" for value in row) + "}"
             for name, row in pixels.items()
         }
-    title = f"MobileNet-V1 of width {cut.network.width:g}, cut at layer {cut.latent_layer}"
+    title = f"{cut.network.name} of width {cut.network.width:g}, cut at layer {cut.latent_layer}"
     body = "\n".join(
         f"/* {name}. */\n{text.macros({f'QLR_{key}': value for key, value in group.items()})}"
         for name, group in groups.items()
@@ -80,6 +81,7 @@ def _latent(session: FirmwareSession, shape: Shape) -> Macros:
         "LATENT_CHANNELS": memory.shape[2],
         "LATENT_STEP": float(np.float32(latent_codes.scale(session.latent_max, 8))),
         "EVENT_MAX": shape.event_max,
+        "LATENT_MIN": float(np.float32(memory.latent_min)),
         "REPLAY_BITS": memory.bits,
         "REPLAY_BYTES": shape.replay_bytes,
         "REPLAY_STEP": float(np.float32(latent_codes.scale(memory.latent_max, memory.bits))),
@@ -98,7 +100,6 @@ def _layers(session: FirmwareSession, shape: Shape) -> Macros:
         "FEATURES": shape.features,
         "PIXELS": pixels[0] * pixels[1],
         "CLASSES": shape.classes,
-        "RELU_MAX": 6.0 if network.activation == "relu6" else _FLOAT_MAX,
         "BN_EPSILON": network.bn_epsilon,
     }
 

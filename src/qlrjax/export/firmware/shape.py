@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from qlrjax.export.firmware import cells
 from qlrjax.export.firmware.session import FirmwareSession
+from qlrjax.integer import frozen
 from qlrjax.integer.frozen import IntegerLayer
 from qlrjax.network import Layer
 from qlrjax.training import replay
@@ -27,7 +29,7 @@ class Shape:
         own_statistics: The mini-batch's own statistics normalise it.
         consolidates: The head is CWR*'s.
         frozen_bytes: Integer weights, kappa, lambda and padding as they are exported.
-        frozen_cells: Bytes of the largest layer input and output together.
+        frozen_cells: Bytes of what the integer layers take and give, see `cells`.
         patch_bytes: Of a convolution's gathered inputs.
         first_bytes: Head, momentum and replays that the firmware begins with.
     """
@@ -67,11 +69,14 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
     """Sizes of a session, for events of up to `event_max` images."""
     cut, protocol, state = session.learner.cut, session.learner.protocol, session.state
     memory, layers, stage, shapes = state.memory, cut.normalised, session.stage, session.shapes
-    inputs = [cut.image_shape, *shapes]
-    frozen = sum(
-        packed_weights(layer) + 8 * layer.kappa.size + layer.pad_value.size for layer in stage
+    pixels = {frozen.IMAGE: cut.image_shape} | dict(enumerate(shapes))
+    tables = sum(
+        packed_weights(layer)
+        + 8 * layer.kappa.size
+        + (0 if layer.kappa_b is None else 4 * layer.kappa_b.size)
+        + layer.pad_value.size
+        for layer in stage
     )
-    cells = [elements(x) + elements(y) for x, y in zip(inputs, shapes, strict=False)]
     head = cut.features * cut.classes
     parameters = sum(layer.weights + 2 * layer.out_channels for layer in layers)
     first = 4 * (head + cut.classes) if session.has_head else 0
@@ -91,8 +96,8 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
         and protocol.train_layers
         and len(layers) > 0,
         consolidates=session.consolidates,
-        frozen_bytes=frozen,
-        frozen_cells=round_up(max([elements(inputs[0]), *cells]), 4),
+        frozen_bytes=tables,
+        frozen_cells=cells.of_stage(stage, pixels).bytes,
         patch_bytes=max([0, *(patch_bytes(layer) for layer in stage)]),
         first_bytes=first,
     )
@@ -123,9 +128,9 @@ def patch_bytes(layer: IntegerLayer) -> int:
 
 def packed_weights(layer: IntegerLayer) -> int:
     """Bytes of a layer's weights as the kernels read them, filled up with zeros."""
-    if layer.kind == "pool":
-        return 0
     weight = layer.weight
+    if weight.ndim == 1:  # an add or a pooling
+        return 0
     fan_in = weight.size // weight.shape[-1]
     if layer.kind == "depthwise":
         return fan_in * round_up(weight.shape[-1], 4)

@@ -1,19 +1,28 @@
 """qlr_tables.c: integer weights as the kernels read them, layers, the learner's first values."""
 
-import itertools
 from typing import Any
 
 import jax
 import numpy as np
 
-from qlrjax.export.firmware import text
+from qlrjax.export.firmware import cells, text
 from qlrjax.export.firmware.planner import Plan
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.export.firmware.shape import Shape, keeps_momentum, round_up
+from qlrjax.integer import frozen
 from qlrjax.integer.frozen import IntegerLayer
 from qlrjax.network import Layer
 
-_KINDS = {"conv": "QLR_CONV", "depthwise": "QLR_DEPTHWISE", "pool": "QLR_POOL"}
+_KINDS = {
+    "conv": "QLR_CONV",
+    "depthwise": "QLR_DEPTHWISE",
+    "pool": "QLR_POOL",
+    "add": "QLR_ADD",
+    "max_pool": "QLR_MAX_POOL",
+    "average_pool": "QLR_AVERAGE_POOL",
+}
+_FLOAT_MAX = 3.4028234e38
+_BOUNDS = {"relu": (0.0, _FLOAT_MAX), "relu6": (0.0, 6.0), "none": (-_FLOAT_MAX, _FLOAT_MAX)}
 
 
 def packed(layer: IntegerLayer) -> np.ndarray:
@@ -36,7 +45,7 @@ def packed(layer: IntegerLayer) -> np.ndarray:
 
 def is_short(layer: IntegerLayer) -> bool:
     """Whether 8-bit codes come out of 32 bits, whatever the inputs: `qlr_requantize_short`."""
-    if layer.kind == "pool" or layer.bits != 8 or layer.shift == 0:
+    if layer.weight.ndim == 1 or layer.bits != 8 or layer.shift == 0:
         return False
     rows = np.asarray(layer.weight, np.int64).reshape(-1, layer.weight.shape[-1])
     kappa, lam = np.asarray(layer.kappa, np.int64), np.asarray(layer.lam, np.int64)
@@ -54,28 +63,38 @@ def tables(session: FirmwareSession, shape: Shape, plan: Plan) -> str:
 
 def _frozen(session: FirmwareSession) -> str:
     parts, rows = [], []
-    pixels = [session.learner.cut.image_shape, *session.shapes]
-    for index, (layer, (x, y)) in enumerate(
-        zip(session.stage, itertools.pairwise(pixels), strict=True)
-    ):
-        name = f"frozen{index:02d}"
-        place = "QLR_IN_TABLES "
-        if layer.kind != "pool":
-            parts.append(place + text.array(f"{name}_weight", packed(layer)))
-        scale = np.stack([np.asarray(layer.kappa), np.asarray(layer.lam)], axis=1)
-        parts.append(place + text.array(f"{name}_scale", scale))
-        parts.append(place + text.array(f"{name}_padding", np.asarray(layer.pad_value)))
-        weight = layer.weight.shape[:2] if layer.kind in ("conv", "depthwise") else (1, 1)
+    pixels = {frozen.IMAGE: session.learner.cut.image_shape} | dict(enumerate(session.shapes))
+    found = cells.of_stage(session.stage, pixels)
+    places = {at: str(place) for at, place in found.places.items()}
+    places[frozen.IMAGE] = "QLR_THE_IMAGE"
+    for index, layer in enumerate(session.stage):
+        name, taken = f"frozen{index:02d}", frozen.sources(layer, index)
+        arrays = {
+            "scale": np.stack([np.asarray(layer.kappa), np.asarray(layer.lam)], axis=1),
+            "padding": np.asarray(layer.pad_value),
+        }
+        if layer.weight.ndim > 1:
+            arrays = {"weight": packed(layer)} | arrays
+        if layer.kappa_b is not None:
+            arrays["scale_b"] = np.asarray(layer.kappa_b)
+        parts += [
+            "QLR_IN_TABLES " + text.array(f"{name}_{field}", values)
+            for field, values in arrays.items()
+        ]
+        kernel = layer.weight.shape[:2] if layer.kind in ("conv", "depthwise") else layer.window
+        shape = (layer.kind, pixels[taken[0]], pixels[index], kernel, layer.stride, layer.padding)
+        pointers = ("weight", "scale", "scale_b", "padding")
         rows.append(
             text.struct(
                 {
-                    "shape": _shape(layer.kind, x, y, weight, layer.stride, layer.padding),
+                    "shape": _shape(*shape),
                     "shift": layer.shift,
                     "code_max": 2**layer.bits - 1,
                     "is_short": int(is_short(layer)),
-                    "weight": "NULL" if layer.kind == "pool" else f"{name}_weight",
-                    "scale": f"{name}_scale",
-                    "padding": f"{name}_padding",
+                    **{key: f"{name}_{key}" if key in arrays else "NULL" for key in pointers},
+                    "input": places[taken[0]],
+                    "input_b": places[taken[-1]],
+                    "output": places[index],
                 }
             )
         )
@@ -94,7 +113,7 @@ def _layers(shape: Shape, plan: Plan) -> str:
                         layer.kind,
                         layer.in_shape,
                         layer.out_shape,
-                        (layer.kernel,) * 2,
+                        layer.kernel_hw,
                         layer.stride,
                         layer.padding,
                     ),
@@ -104,6 +123,8 @@ def _layers(shape: Shape, plan: Plan) -> str:
                     "channel": channel,
                     "output": output,
                     "kept": int(kept),
+                    "low": _BOUNDS[layer.activation][0],
+                    "high": _BOUNDS[layer.activation][1],
                 }
             )
         )

@@ -97,6 +97,8 @@ def filters(layer: IntegerLayer) -> np.ndarray:
             return weight.transpose(3, 2, 0, 1)
         case "depthwise":
             return weight.transpose(2, 0, 1)[:, None]
+        case "average_pool":  # a sum: every channel by itself, with weights of 1
+            return np.ones((layer.kappa.shape[0], 1, *layer.window), np.int8)
         case _:
             return weight.T[:, :, None, None]
 
@@ -104,9 +106,16 @@ def filters(layer: IntegerLayer) -> np.ndarray:
 def geometry(layer: IntegerLayer, padding: Padding) -> dict[str, Any]:
     """Attributes of the convolution."""
     (top, bottom), (left, right) = padding
-    channels = layer.kappa.shape[0]
+    by_channel = layer.kind in ("depthwise", "average_pool")
     return {
         "strides": [layer.stride, layer.stride],
         "pads": [top, left, bottom, right],
-        "group": channels if layer.kind == "depthwise" else 1,
+        "group": layer.kappa.shape[0] if by_channel else 1,
     }
+
+
+def window(layer: IntegerLayer, padding: Padding) -> dict[str, Any]:
+    """Attributes of a pooling."""
+    attributes = geometry(layer, padding)
+    del attributes["group"]
+    return attributes | {"kernel_shape": list(layer.window)}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qlrjax.integer.contract import accumulator_bound
-from qlrjax.integer.frozen import IntegerLayer
+from qlrjax.integer.frozen import IntegerLayer, Stage, is_chain
 
 MAGIC = 0x514C5232
 PANEL = 16
@@ -41,10 +41,14 @@ class Split(NamedTuple):
     counts: np.ndarray
 
 
-def fits(stage: Sequence[IntegerLayer]) -> bool:
-    """Whether the kernel takes the stage: depthwise windows of more than 256 pixels are not."""
-    return not any(
-        layer.kind == "depthwise" and layer.weight.shape[0] * layer.weight.shape[1] > TAPS_MAX
+def fits(stage: Stage) -> bool:
+    """Whether the kernel takes the stage: a chain of products without very large windows.
+
+    Adds, windowed poolings and depthwise windows of more than 256 pixels are left to pure JAX.
+    """
+    return is_chain(stage) and not any(
+        layer.kind not in _KINDS
+        or (layer.kind == "depthwise" and layer.weight.shape[0] * layer.weight.shape[1] > TAPS_MAX)
         for layer in stage
     )
 

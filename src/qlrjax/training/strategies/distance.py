@@ -77,7 +77,9 @@ class NearestMean(Strategy):
         member = (event.labels[:, None] == jnp.arange(classes)[None, :]) & event.valid[:, None]
         for start in range(0, len(event.labels), _BATCH):
             part = slice(start, start + _BATCH)
-            latents = replay.decode_codes(event.latents[part], event.memory.latent_max)
+            latents = replay.decode_codes(
+                event.latents[part], event.memory.latent_max, event.memory.latent_min
+            )
             x = features(event.cut, params, event.statistics, latents)
             sums = _added(sums, x, member[part])
         return Settled(dataclasses.replace(kept, head=sums), params)

@@ -49,7 +49,7 @@ class LateClass(Strategy):
         label, count = int(event.labels[0]), len(event.labels)
         memory, cut = event.memory, event.cut
         filled = jnp.arange(int(memory.filled), dtype=jnp.int32)
-        batches = [replay.decode_codes(event.latents, memory.latent_max)]
+        batches = [replay.decode_codes(event.latents, memory.latent_max, memory.latent_min)]
         batches += [replay.read(memory, filled[i : i + 128]) for i in range(0, len(filled), 128)]
         seen = [features(cut, params, event.statistics, batch) for batch in batches]
         is_new = np.arange(sum(len(part) for part in seen)) < count

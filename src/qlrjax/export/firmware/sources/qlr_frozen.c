@@ -201,7 +201,43 @@ static void pool(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *y)
     }
 }
 
-void qlr_frozen_layer_run(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *y)
+/* The largest code of a window, or the sum of its codes, under the same contract. */
+static void pool_windows(const qlr_frozen_layer *layer, const uint8_t *x, uint8_t *y)
+{
+    const qlr_shape *s = &layer->shape;
+    const uint8_t *taps[TAPS_MAX];
+    const uint32_t kernel = (uint32_t)s->kernel_h * s->kernel_w;
+    for (uint32_t oy = 0; oy < s->out_h; oy++)
+        for (uint32_t ox = 0; ox < s->out_w; ox++) {
+            const window at = window_at(s, oy, ox);
+            find_taps(layer, x, &at, taps);
+            for (uint32_t c = 0; c < s->out_c; c++) {
+                int32_t most = 0, sum = 0;
+                for (uint32_t t = 0; t < kernel; t++) {
+                    const int32_t code = taps[t][c];
+                    sum += code;
+                    most = code > most ? code : most;
+                }
+                *y++ = qlr_requantize(s->kind == QLR_MAX_POOL ? most : sum, layer->scale + 2 * c,
+                                      layer->shift, layer->code_max);
+            }
+        }
+}
+
+static void add(const qlr_frozen_layer *layer, const uint8_t *a, const uint8_t *b, uint8_t *y)
+{
+    const qlr_shape *s = &layer->shape;
+    for (uint32_t p = 0; p < (uint32_t)s->out_h * s->out_w; p++)
+        for (uint32_t c = 0; c < s->out_c; c++) {
+            int64_t value = (int64_t)layer->scale[2 * c] * *a++ + layer->scale[2 * c + 1];
+            value += (int64_t)layer->scale_b[c] * *b++;
+            const uint64_t code = value < 0 ? 0u : (uint64_t)value >> layer->shift;
+            *y++ = (uint8_t)(code > layer->code_max ? layer->code_max : code);
+        }
+}
+
+void qlr_frozen_layer_run(const qlr_frozen_layer *layer, const uint8_t *x, const uint8_t *b,
+                          uint8_t *y)
 {
     const qlr_shape *s = &layer->shape;
     switch (s->kind) {
@@ -210,6 +246,13 @@ void qlr_frozen_layer_run(const qlr_frozen_layer *layer, const uint8_t *x, uint8
         break;
     case QLR_POOL:
         pool(layer, x, y);
+        break;
+    case QLR_ADD:
+        add(layer, x, b, y);
+        break;
+    case QLR_MAX_POOL:
+    case QLR_AVERAGE_POOL:
+        pool_windows(layer, x, y);
         break;
     case QLR_POINTWISE:
         if (s->in_c % 4 == 0) {
@@ -225,14 +268,13 @@ void qlr_frozen_layer_run(const qlr_frozen_layer *layer, const uint8_t *x, uint8
 void qlr_frozen_run(const uint8_t *image, uint8_t *latent)
 {
     uint8_t *cells = qlr_arena.frozen.cells;
-    const uint8_t *x = image;
-    /* The image is at the low end, or elsewhere: outputs go to the high end and the low in turn. */
+    const uint8_t *last = image;
     for (uint32_t i = 0; i != QLR_FROZEN_LAYERS; i++) {
-        const qlr_shape *s = &qlr_frozen_layers[i].shape;
-        const uint32_t size = (uint32_t)s->out_h * s->out_w * s->out_c;
-        uint8_t *y = i % 2 ? cells : cells + (QLR_FROZEN_BYTES - size);
-        qlr_frozen_layer_run(&qlr_frozen_layers[i], x, y);
-        x = y;
+        const qlr_frozen_layer *layer = &qlr_frozen_layers[i];
+        const uint8_t *x = layer->input == QLR_THE_IMAGE ? image : cells + layer->input;
+        const uint8_t *b = layer->input_b == QLR_THE_IMAGE ? image : cells + layer->input_b;
+        qlr_frozen_layer_run(layer, x, b, cells + layer->output);
+        last = cells + layer->output;
     }
-    memmove(latent, x, QLR_LATENT_ELEMENTS);
+    memmove(latent, last, QLR_LATENT_ELEMENTS);
 }

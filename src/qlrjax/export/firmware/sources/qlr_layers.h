@@ -3,7 +3,7 @@
  *     y = linear(x)                                  convolution, depthwise or pointwise
  *     n = (y - mean) / deviation                     of the mini-batch, or running
  *     z = gamma * (n * r + d) + beta                 batch renorm; r and d are constants
- *     x' = clamp(z, 0, QLR_RELU_MAX)
+ *     x' = clamp(z, low, high)                     of its activation
  *
  * and global average pooling and a linear classifier without bias follow. A walk takes a slice of
  * samples at a time; what a pass needs of earlier layers is kept, or computed again.

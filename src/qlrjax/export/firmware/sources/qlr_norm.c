@@ -91,7 +91,7 @@ void qlr_activate(uint32_t layer, const float *y, float *x, uint32_t samples)
     for (uint32_t c = 0; c < channels; c++) {
         const line z = line_of(own, c);
         for (uint32_t i = c; i < end; i += channels)
-            x[i] = clamp((y[i] - z.mean) * z.gain + z.offset, 0.0f, QLR_RELU_MAX);
+            x[i] = clamp((y[i] - z.mean) * z.gain + z.offset, own->low, own->high);
     }
 }
 
@@ -103,7 +103,7 @@ void qlr_mask(uint32_t layer, const float *y, float *g, uint32_t samples)
         const line z = line_of(own, c);
         for (uint32_t i = c; i < end; i += channels) {
             const float value = (y[i] - z.mean) * z.gain + z.offset;
-            if (!(value > 0.0f && value < QLR_RELU_MAX))
+            if (!(value > own->low && value < own->high))
                 g[i] = 0.0f;
         }
     }

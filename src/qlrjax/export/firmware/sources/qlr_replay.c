@@ -20,7 +20,7 @@ static inline float value_of(float code, uint32_t i)
 void qlr_dequantize(const uint8_t *codes, float *values)
 {
     for (uint32_t i = 0; i < QLR_LATENT_ELEMENTS; i++)
-        values[i] = value_of((float)codes[i] * QLR_LATENT_STEP, i);
+        values[i] = value_of((float)codes[i] * QLR_LATENT_STEP + QLR_LATENT_MIN, i);
 }
 
 void qlr_replay_read(uint32_t slot, float *values)
@@ -32,7 +32,7 @@ void qlr_replay_read(uint32_t slot, float *values)
             window |= (uint32_t)*bytes++ << bits;
             bits += 8;
         }
-        values[i] = value_of((float)(window & CODE_MAX) * QLR_REPLAY_STEP, i);
+        values[i] = value_of((float)(window & CODE_MAX) * QLR_REPLAY_STEP + QLR_LATENT_MIN, i);
         window >>= QLR_REPLAY_BITS;
         bits -= QLR_REPLAY_BITS;
     }

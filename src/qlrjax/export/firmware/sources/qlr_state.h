@@ -4,12 +4,22 @@
 
 #include "qlr.h"
 
-enum { QLR_CONV, QLR_DEPTHWISE, QLR_POINTWISE, QLR_POOL };
+enum {
+    QLR_CONV,
+    QLR_DEPTHWISE,
+    QLR_POINTWISE,
+    QLR_POOL, /* of the whole image */
+    QLR_ADD,
+    QLR_MAX_POOL,
+    QLR_AVERAGE_POOL
+};
 
 typedef struct {
     uint8_t kind, kernel_h, kernel_w, stride, pad_top, pad_left;
     uint16_t in_h, in_w, in_c, out_h, out_w, out_c;
 } qlr_shape;
+
+#define QLR_THE_IMAGE 0xffffffffu /* an input that is what the stage was given */
 
 /* An integer layer. Weights lie as the kernels read them, see qlr_dot.h and qlr_frozen.c. */
 typedef struct {
@@ -18,7 +28,9 @@ typedef struct {
     uint8_t is_short;       /* 1: qlr_requantize_short will do */
     const int8_t *weight;
     const int32_t *scale;   /* kappa and lambda of every output channel, in turn */
+    const int32_t *scale_b; /* kappa of an add's second input, likewise; NULL elsewhere */
     const uint8_t *padding; /* one code per input channel: what lies outside the image */
+    uint32_t input, input_b, output; /* places in the arena's cells */
 } qlr_frozen_layer;
 
 /* A trained layer. Offsets count floats. */
@@ -28,6 +40,7 @@ typedef struct {
     uint32_t channel;             /* of its first channel among all */
     uint32_t output;              /* in qlr_walk.y */
     uint32_t kept;                /* 1: its outputs of the whole mini-batch stay; 0: of a slice */
+    float low, high;              /* between which its activation lets values through */
 } qlr_layer;
 
 extern const qlr_frozen_layer qlr_frozen_layers[QLR_FROZEN_LAYERS + 1];
@@ -88,7 +101,7 @@ typedef struct {
 
 typedef union {
     struct {
-        uint8_t cells[QLR_FROZEN_BYTES];    /* a layer's input at one end, its output at the other */
+        uint8_t cells[QLR_FROZEN_BYTES];    /* what layers take and give, as qlrjax has placed it */
         uint8_t patch[2 * QLR_PATCH_BYTES + 1];
     } frozen;
     struct {
