@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from pulpsim.cluster import simulator
+from pulpsim.cluster.table import job
 
 from qlrjax import cli
 from qlrjax.files import write_atomic
@@ -26,19 +27,6 @@ DATA = Path(__file__).resolve().parents[1] / "tests" / "data" / "hw"
 EXACT = ("instr", "ld_stall", "taken_branches", "jumps")
 # Kernels of another library whose inner loop is one of ours.
 SAME_LOOP = {"mm": ("xmm_naive", "xmm_naive_T"), "mm_unroll_2x4": ("xmm_2x4", None)}
-
-
-def job(row: dict[str, str]) -> simulator.Job:
-    """The run that a row of `cycles.csv` measured."""
-    fpu, _, how = row["fpu"].partition("_" if "_" in row["fpu"] else "+")
-    return simulator.Job(
-        row["kernel"],
-        row["shape"],
-        int(row["cores"]),
-        fpu,  # pyright: ignore[reportArgumentType]
-        fpu_latency=int(how == "lat1"),
-        bank_shift=how == "bankshift",
-    )
 
 
 def compare(row: dict[str, str], counts: simulator.KernelCounts) -> dict[str, Any]:

@@ -194,8 +194,9 @@ def test_an_event_moves_what_its_passes_say_and_more_than_it_must(statistics):
     assert tables.passes(result)
 
 
-# The schedule's own figures; the aim was 16 GB at l = 24 and 44 GB at l = 20.
-OFF_CHIP_GB = {20: 40.8286, 24: 14.6473}
+# The schedule's own figures; the aim was 16 GB at l = 24 and 44 GB at l = 20. At l = 20 it was
+# 40.8286 before the off-chip RAM had transactions: blocks of longer rows are cheaper now.
+OFF_CHIP_GB = {20: 39.8891, 24: 14.6473}
 
 
 @pytest.mark.parametrize(("layer", "expected"), OFF_CHIP_GB.items())

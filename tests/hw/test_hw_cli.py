@@ -109,7 +109,7 @@ def test_cli_bad_input_is_one_sentence_and_code_2(capsys, words, said):
 def test_cli_messages_name_no_class(capsys):
     _, _, err = command(capsys, "event", "--width", "1e9")
     assert "Planes(" not in err
-    assert "i3_conv on 32000000000 channels of 64 rows" in err
+    assert "i3w_conv on 32000000000 channels of 64 rows" in err
 
 
 @pytest.mark.parametrize("width", [80, 100, 400])

@@ -112,12 +112,13 @@ def test_stride_two_gradients_count_the_taps_of_the_forward_pass():
     assert work["forward"] == work["weight gradient"] == work["input gradient"]
 
 
-# Means over latent layers 20 to 27, as this model gave them at commit 17a2fff (the figures of
+# Means over latent layers 20 to 27, as this model gives them (the figures of
 # `python experiments/hw_headline.py`, one sample at a time, on NumPy). They are its own figures,
 # not the paper's 65x and 37x, which nothing is fitted to: a change of any rule of tiles, stalls,
-# transfers or energy shows here, whatever it is for. Moved since by +0.008 % (time): of many
-# candidates the search tries only tiles near the limit of L1 (`search.Costs`).
-MODEL = {"time_ratio": 61.0892359, "chip_energy_ratio": 33.2049556, "last_layer_s": 2.10828820}
+# transfers or energy shows here, whatever it is for. They were 61.0892359, 33.2049556, 2.10828820:
+# a tile's transfers are queued with one set-up, as in the RTL's tile loops (last layer -15 %),
+# requantization takes 64 bits and the off-chip RAM transactions (time ratio -4 %).
+MODEL = {"time_ratio": 58.4735903, "chip_energy_ratio": 31.7832257, "last_layer_s": 1.79283756}
 
 
 def test_the_models_own_headline_stands(events):
@@ -178,11 +179,12 @@ def test_every_cut_can_be_costed(layer):
 
 def test_odd_and_non_square_images():
     network = mobilenet_v1(0.5, (100, 76), 7, "pytorch", "relu")
-    result = event.event_cost(EventSetting(network, 12, 200, 6, 40), VEGA, ratio=2.0)
+    case = EventSetting(network, 12, 200, 6, 40, schedule="layer-by-sample", statistics="running")
+    result = event.event_cost(case, VEGA, ratio=2.0)
     kernels = " ".join(row["kernels"] for row in tables.passes(result))
     assert "e3_fwd" in kernels
     assert "e9_unp6" in kernels
-    assert "e9_pck6" in kernels
+    assert "e9_rnd6" in kernels
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_no_pass_is_faster_than_its_units_or_its_memories(chip):
         assert cost.cycles >= cost.dma_cycles * (1 - 1e-12)
         assert cost.cycles >= cost.outside_cycles * (1 - 1e-12)
         if chip.dma is not None:
-            assert cost.cycles >= cost.dma_bytes / chip.dma.bus_bytes
+            assert cost.cycles >= cost.dma_bytes / (2 * chip.dma.bus_bytes)  # full duplex
         per_cycle = chip.external.bytes_per_s / chip.cluster.clock_hz
         assert cost.cycles >= cost.external_bytes / per_cycle * (1 - 1e-9)
 
@@ -184,10 +184,9 @@ def test_every_figure_has_a_unit():
 
 def test_a_chip_without_conflicts_is_its_slowest_core():
     lone = VEGA.replace(**{"cluster.cores": 1, "cluster.fpus": 1, "cluster.fpu_map": "private"})
-    around = lone.cluster.barrier_cycles + lone.cluster.offload_cycles
     cycles = contention.kernel_cycles(lone, "p1_2x4", 32, (64, 64))
     # The RTL's single core: 234964 cycles.
-    assert cycles == pytest.approx(around + 234_964, rel=1e-4)
+    assert cycles == pytest.approx(234_964, rel=1e-4)
 
 
 def test_the_search_is_stable_under_the_order_of_candidates():
@@ -205,30 +204,33 @@ def test_the_search_is_stable_under_the_order_of_candidates():
 # Layer by sample moved by +0.18 % (l = 27), +0.12 % (l = 23) and in joules by +2 % there: of many
 # candidates the search tries only tiles near the limit of L1, and picks another within its slack.
 # The blocked rows are the schedule that is costed unless another is named.
+# All moved: the law of the RTL's tile loops (-2 % at l = 27, within 1 % elsewhere), requantization
+# in 64 bits (+10 % at l = 27), transactions of the off-chip RAM (+20 % layer by sample at l = 23,
+# whose rows are short; below 1 % in blocks).
 ONE = {"schedule": "layer-by-sample", "statistics": "running"}
 GOLDEN = (
-    ("vega", (1.0, 128), 27, ONE, 13.63302, 0.88123216, 5_734_736),
+    ("vega", (1.0, 128), 27, ONE, 14.904696, 0.96007605, 5_734_736),
     (
         "vega",
         (0.25, 128),
         23,
         {**ONE, "statistics": "minibatch", "bits": 7, "replays": 500},
-        20.877788,
-        4.6770823,
+        25.449702,
+        4.8718164,
         36_480_240,
     ),
-    ("stm32l4", (1.0, 128), 24, ONE, 31156.722, 1217.6676, 36_498_368),
-    ("vega", (1.0, 128), 24, {}, 412.29051, 38.692092, 63_802_304),
+    ("stm32l4", (1.0, 128), 24, ONE, 31229.71, 1220.1273, 36_498_368),
+    ("vega", (1.0, 128), 24, {}, 415.97486, 38.922489, 63_802_304),
     (
         "vega",
         (0.25, 128),
         23,
         {"bits": 7, "replays": 500, "statistics": "running"},
-        14.480315,
-        1.9152139,
+        15.09584,
+        1.9534152,
         16_411_376,
     ),
-    ("stm32l4", (1.0, 128), 24, {}, 32963.54, 1180.8056, 63_802_304),
+    ("stm32l4", (1.0, 128), 24, {}, 32971.25, 1181.0655, 63_802_304),
 )
 
 

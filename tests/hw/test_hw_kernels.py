@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pulpsim.cluster import l1
 from pulpsim.cluster.assembler import assemble, program
-from pulpsim.cluster.interpreter import interpret
 from pulpsim.cluster.requests import requests
 from pulpsim.kernels import KERNELS, find
 from pulpsim.kernels.record import largest_share
 from pulpsim.kernels.shape import Tile
+from support.programs import carried_out
 from support.values import integer, products
 from support.values.by_name import VALUES
 from support.values.tile_values import values
@@ -67,8 +67,23 @@ SHAPES = {
     "i3_conv": ["N8_9x13"],
     "i4_pool": ["C10_HW8", "C3_HW12"],
     "c0_im2col": ["M20", "M5"],
+    "i1w_4x2": ["12x8x15", "8x4x3"],
+    "i2w_dw": ["C10_7x9", "C3_5x4"],
+    "i2sw_dw": ["C10_7x9", "C3_11x5", "C2_9x7"],
+    "i3w_conv": ["N8_9x13"],
+    "i4w_pool": ["C10_HW8", "C3_HW12"],
+    **{f"e9_unp{bits}": ["n104"] for bits in range(1, 6)},
+    **{f"e9_rnd{bits}": ["n104"] for bits in range(1, 7)},
 }
-UNMEASURED = {"i2s_dw", "i4_pool", "c0_im2col"}
+WIDE = ("i1w_4x2", "i2w_dw", "i2sw_dw", "i3w_conv", "i4w_pool")
+UNMEASURED = {
+    "i2s_dw",
+    "i4_pool",
+    "c0_im2col",
+    *WIDE,
+    *(f"e9_unp{bits}" for bits in range(1, 6)),
+    *(f"e9_rnd{bits}" for bits in range(1, 7)),
+}
 CASES = [(name, shape) for name, shapes in SHAPES.items() for shape in shapes]
 
 
@@ -88,29 +103,23 @@ def _inputs(name: str, tile: Tile) -> dict[str, np.ndarray]:
         found["dy"][:, -1], found["dy"][:, :, -1] = 0, 0
     if name == "e3_bwd":
         found["mask"] %= 2
-    if name in ("i2_dw", "i2s_dw"):
+    if name in WIDE:  # multipliers that leave 32 bits
+        found["kappa"] = rng.integers(-(2**24), 2**25, found["kappa"].shape).astype(np.int32)
+        found["lam"] = rng.integers(-(2**31), 2**31, found["lam"].shape).astype(np.int32)
+    if "_dw" in name and name[:2] == "i2":
         found["w"][:, 3::4] = 0
-    if name == "i3_conv":
+    if name in ("i3_conv", "i3w_conv"):
         found["w"][:, 27] = 0
     return found
 
 
 def _carried_out(
-    name: str, tile: Tile, inputs: dict[str, np.ndarray], cores: int
+    name: str, shape: str, inputs: dict[str, np.ndarray], cores: int
 ) -> dict[str, np.ndarray]:
     """Outputs of the programs, instruction by instruction."""
-    placement = l1.place(tile, cores)
-    memory = l1.memory(tile, placement, cores)
-    for argument, array in inputs.items():
-        memory.write(placement.buffers[argument], array)
-    for core in range(cores):
-        block, stack = placement.arguments[core], placement.stacks[core]
-        interpret(program(find(name)), memory, block, stack, values=True)
-    found = {}
-    for one in VALUES[name].outputs:
-        like = np.zeros(one.shape(tile.sizes), one.dtype)
-        found[one.name] = memory.read(placement.buffers[one.name], like)
-    return found
+    sizes = find(name).tile(shape).sizes
+    like = {one.name: np.zeros(one.shape(sizes), one.dtype) for one in VALUES[name].outputs}
+    return carried_out(name, shape, cores, inputs, like)
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
@@ -118,18 +127,18 @@ def test_values_are_what_the_program_computes(name, shape):
     tile = find(name).tile(shape)
     cores = min(8, tile.cores)
     inputs = _inputs(name, tile)
-    if name == "i3_conv":
+    if name in ("i3_conv", "i3w_conv"):
         rng = np.random.default_rng(5)
         image = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
         inputs["x"] = np.asarray(integer.input_rows(jnp.asarray(image)))
-        expected = _carried_out(name, tile, {**inputs, "x": image}, cores)
+        expected = _carried_out(name, shape, {**inputs, "x": image}, cores)
     elif name == "c0_im2col":
         rng = np.random.default_rng(6)
         rows = rng.normal(size=(3, tile.scalars["row"] // 3, 3)).astype(np.float32)
         inputs["x"] = np.asarray(products.input_patches(jnp.asarray(rows)))
-        expected = _carried_out(name, tile, {"x": rows}, cores)
+        expected = _carried_out(name, shape, {"x": rows}, cores)
     else:
-        expected = _carried_out(name, tile, inputs, cores)
+        expected = _carried_out(name, shape, inputs, cores)
     found = values(VALUES[name], tile, inputs, cores)
     for argument, array in expected.items():
         value = np.asarray(found[argument])
@@ -210,6 +219,16 @@ def test_requests_stay_inside_their_buffers():
         ("l3a_wgrad", "35x100", 35, (100,)),
         ("i1_4x2", "12x36x25", 25, (36, 12)),
         ("e6b_bnbwd", "C10_HW16", 10, (16,)),
+        ("i1w_4x2", "12x36x25", 25, (36, 12)),
+        ("i2w_dw", "C16_10x10", 16, (10, 10)),
+        ("i2sw_dw", "C16_9x9", 16, (9, 9)),
+        ("i3w_conv", "N32_17x17", 8, (32, 8)),
+        ("i4w_pool", "C20_HW16", 20, (16,)),
+        ("e9_unp3", "n1024", 1024, ()),
+        ("e9_unp5", "n1024", 1024, ()),
+        ("e9_rnd1", "n1024", 1024, ()),
+        ("e9_rnd3", "n1024", 1024, ()),
+        ("e9_rnd6", "n1024", 1024, ()),
         ("i2s_dw", "C16_9x9", 16, (9, 9)),
         ("i4_pool", "C20_HW16", 20, (16,)),
         ("c0_im2col", "M20", 20, (27,)),

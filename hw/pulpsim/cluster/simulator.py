@@ -117,7 +117,7 @@ def run_kernels(jobs: Sequence[Job], phase: int | None = None) -> list[KernelCou
         ValueError: A job cannot be simulated.
     """
     for job in jobs:
-        _check(job)
+        check(job)
     phases = tuple(range(PHASES)) if phase is None else (phase,)
     results: dict[Job, list[KernelCounts]] = {}
     groups: dict[tuple[str, int], list[Job]] = {}
@@ -142,7 +142,12 @@ def _median(found: list[KernelCounts]) -> KernelCounts:
     return sorted(found, key=lambda one: one.cycles)[len(found) // 2]
 
 
-def _check(job: Job) -> None:
+def check(job: Job) -> None:
+    """Refuses what cannot be simulated.
+
+    Raises:
+        ValueError: Unknown kernel or FPU map, impossible shape or number of cores.
+    """
     if not 1 <= job.cores <= CORES:
         raise ValueError(f"cores must be 1 to {CORES}, not {job.cores}")
     if job.fpu not in FPU_MAPS:
@@ -229,21 +234,25 @@ def _counts(
 
 
 @functools.cache
-def stalls_per_instruction(kernel: Kernel, cores: int, fpu: str) -> float:
+def stalls_per_instruction(kernel: Kernel, cores: int, fpu: str, fpu_latency: int = 0) -> float:
     """Stall cycles that cores cost each other per instruction, on the kernel's reference tile.
 
     Args:
         kernel: Its record; 0 for one without a reference tile, which no second core runs.
         cores: 1 to 9.
         fpu: How FPUs are shared.
+        fpu_latency: Extra pipeline stages of the FPU, cycles; their stalls count too.
     """
     if kernel.reference is None:
         return 0.0
-    return rates([kernel], cores, fpu)[kernel.name]
+    return rates([kernel], cores, fpu, fpu_latency)[kernel.name]
 
 
-def rates(kernels: Sequence[Kernel], cores: int, fpu: str) -> dict[str, float]:
+def rates(
+    kernels: Sequence[Kernel], cores: int, fpu: str, fpu_latency: int = 0
+) -> dict[str, float]:
     """The same for several kernels with reference tiles, simulated side by side."""
     tiled = [kernel for kernel in kernels if kernel.reference is not None]
-    found = run_kernels([Job(kernel, kernel.reference or "", cores, fpu) for kernel in tiled])
+    jobs = [Job(kernel, kernel.reference or "", cores, fpu, fpu_latency) for kernel in tiled]
+    found = run_kernels(jobs)
     return {one.kernel: (one.fpu_stall + one.tcdm_conflicts) / one.instr for one in found}

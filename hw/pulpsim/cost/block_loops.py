@@ -48,5 +48,4 @@ class Sum:
 
 def outside_cycles(machine: Machine, moves: list[Moved]) -> int | float:
     """Cycles that the off-chip RAM takes for these rows."""
-    moved = sum(move.rows * move.row_bytes for move in moves)
-    return moved / machine.external_bytes_per_cycle
+    return sum(machine.external_cycles(move.rows, move.row_bytes) for move in moves)

@@ -7,6 +7,8 @@ import dataclasses
 from typing import Literal
 
 FpuMap = Literal["static", "dynamic", "private"]
+Duplex = Literal["full", "half"]
+CortexProgram = Literal["same loops", "competent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Cluster:
     l1_bytes: int
     l1_reserved_bytes: int
     barrier_cycles: int
+    tile_cycles: int
     offload_cycles: int
 
 
@@ -36,6 +39,7 @@ class Dma:
     setup_1d_cycles: int
     setup_2d_cycles: int
     l2_latency_cycles: int
+    l2_duplex: Duplex
     program_cycles: int
     queued_cycles: int
 
@@ -70,11 +74,13 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class External:
-    """Off-chip RAM that holds the replays and what does not fit into L2."""
+    """Off-chip RAM that holds the replays and what does not fit into L2; `pulpsim.cost.ram`."""
 
     kind: str
     external_bytes: int
     bytes_per_s: float
+    transaction_s: float
+    page_bytes: int
     joules_per_byte: float
 
 
@@ -84,6 +90,19 @@ class Power:
 
     active_watts: float
     sleep_watts: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Efficiency:
+    """What a chip's makers publish of its cores' efficiency, and the work at which they reach it.
+
+    One operation is half a multiply-accumulate.
+    """
+
+    fp32_ops_per_joule: float
+    int8_ops_per_joule: float
+    fp32_mac_per_cycle: float
+    int8_mac_per_cycle: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +120,14 @@ class Battery:
 
 @dataclasses.dataclass(frozen=True)
 class CortexM4F:
-    """Instruction timing of a Cortex-M4F, for chips whose core it is."""
+    """Instruction timing of a Cortex-M4F, for chips whose core it is, and who wrote its program."""
 
-    load_cycles: int
-    pipelined_load_cycles: int
-    store_cycles: int
-    alu_cycles: int
-    fma_cycles: int
-    fp_cycles: int
-    branch_cycles: int
+    program: CortexProgram
+    load_cycles: float
+    pipelined_load_cycles: float
+    store_cycles: float
+    alu_cycles: float
+    fma_cycles: float
+    fp_cycles: float
+    branch_cycles: float
     flash_factor: float

@@ -30,11 +30,12 @@ def stall_rates(cluster: Cluster) -> dict[str, float]:
         PlatformError: FPUs are shared, but not four of them.
     """
     costed = [kernel for kernel in KERNELS.values() if kernel.form is not None]
-    if cluster.cores == 1:
+    latency = cluster.fpu_latency_cycles
+    if cluster.cores == 1 and not latency:
         return dict.fromkeys((kernel.name for kernel in costed), 0.0)
     cores, fpu = _simulated_as(cluster)
-    if f"{cores} {fpu}" not in _table():
-        found = simulated(cores, fpu)
+    if latency or f"{cores} {fpu}" not in _table():
+        found = simulated(cores, fpu, latency)
         return {kernel.name: found.get(kernel.name, 0.0) for kernel in costed}
     return {kernel.name: stall_rate(cluster, kernel) for kernel in costed}
 
@@ -48,23 +49,23 @@ def stall_rate(cluster: Cluster, kernel: str | Kernel) -> float:
     Raises:
         PlatformError: FPUs are shared, but not four of them.
     """
-    record = find(kernel)
-    if cluster.cores == 1:
+    record, latency = find(kernel), cluster.fpu_latency_cycles
+    if cluster.cores == 1 and not latency:
         return 0.0
     cores, fpu = _simulated_as(cluster)
-    table = _table().get(f"{cores} {fpu}", {})
+    table = {} if latency else _table().get(f"{cores} {fpu}", {})
     if record.name in table and KERNELS.get(record.name) is record:
         return table[record.name]
     from pulpsim.cluster import simulator  # needs JAX, which a look-up does not
 
-    return simulator.stalls_per_instruction(record, cores, fpu)
+    return simulator.stalls_per_instruction(record, cores, fpu, latency)
 
 
-def simulated(cores: int, fpu: FpuMap) -> dict[str, float]:
+def simulated(cores: int, fpu: FpuMap, fpu_latency: int = 0) -> dict[str, float]:
     """Rates of all kernels with a reference tile, simulated now."""
     from pulpsim.cluster import simulator
 
-    return simulator.rates(tuple(KERNELS.values()), cores, fpu)
+    return simulator.rates(tuple(KERNELS.values()), cores, fpu, fpu_latency)
 
 
 def _simulated_as(cluster: Cluster) -> tuple[int, FpuMap]:
@@ -91,7 +92,7 @@ def kernel_cycles(
     cores: Numbers | None = None,
     stalls_per_instruction: Numbers | None = None,
 ) -> Numbers:
-    """Cycles of one kernel call on one tile: launch, slowest core, contention, barrier.
+    """Cycles of one kernel call on one tile: its slowest core, contention among cores included.
 
     Args:
         platform: The chip; a Cortex-M4F takes its own timing of the same loops.
@@ -105,12 +106,11 @@ def kernel_cycles(
         ValueError: The kernel is unknown or has no closed form.
     """
     record, cluster = find(kernel), platform.cluster
-    around = cluster.offload_cycles + cluster.barrier_cycles
     if platform.cortex_m4f is not None:
-        return around + cortex.tile_cycles(record, items, dims, platform.cortex_m4f)
+        return cortex.tile_cycles(record, items, dims, platform.cortex_m4f)
     if cores is None:
         cores = cluster.cores
     if stalls_per_instruction is None:
         stalls_per_instruction = stall_rate(cluster, record)
     alone = record.tile_spent(items, dims, cores)
-    return around + alone.cycles + stalls_per_instruction * alone.instr
+    return alone.cycles + stalls_per_instruction * alone.instr

@@ -1,19 +1,28 @@
-"""The same loops on a Cortex-M4F: what an iteration of each innermost loop costs there.
+"""Kernels on a Cortex-M4F: what an iteration of each innermost loop costs there.
 
-Blocking and order of the loops are those of the PULP kernels, so that two chips are compared and
-not two programmers. What differs is the instruction set: no hardware loops, so every iteration
-pays a subtraction and a taken branch; no post-increment on floating-point loads, but VLDM/VSTM with
+Two programmers are compared with VEGA's. `same loops` takes over the blocking and order of the PULP
+kernels: what differs is the instruction set. No hardware loops, so every iteration pays a
+subtraction and a taken branch; no post-increment on floating-point loads, but VLDM/VSTM with
 write-back, one cycle plus one per word; VFMA takes 3 cycles; 8-bit products go through SXTB16 and
-SMLAD in 2x2 blocks, because thirteen registers do not hold a 4x2 block. Timing is Arm's (technical
-reference manual), from the platform file. What surrounds the innermost loops is taken over from the
-PULP programs at one cycle per instruction. None of this is measured on the chip.
+SMLAD in 2x2 blocks, because thirteen registers do not hold a 4x2 block.
+
+`competent` is written for this core: VMUL and VADD, a cycle each and never one right behind the
+other it waits for, in place of a VFMA; products in 4x4 blocks with two or four terms an iteration,
+so that the 32 registers hold 16 sums, operands and products on their way; other loops unrolled
+twice. Where a kernel's record has no such loop of its own, the second and fourth of these rules
+are applied to the first programmer's.
+
+Timing is Arm's (technical reference manual), from the platform file. What surrounds the innermost
+loops is taken over from the PULP programs at one cycle per instruction. None of this is measured on
+the chip.
 """
 
+import dataclasses
 from typing import Any
 
 from pulpsim.cost.chip import CortexM4F
 from pulpsim.kernels import Kernel, find
-from pulpsim.kernels.record import Mix
+from pulpsim.kernels.record import ClosedForm, Mix
 
 Numbers = Any
 
@@ -39,8 +48,22 @@ def tile_cycles(
         ValueError: The kernel is unknown or has no closed form.
     """
     record = find(kernel)
-    mix = record.closed_form.mix
-    iterations = record.work.amount(items, *dims) / mix.work
-    around = record.tile_spent(items, dims, 1).instr - iterations * mix.pulp_instructions
-    cycles = iterations * iteration_cycles(mix, timing) + around * timing.alu_cycles
+    form = record.closed_form
+    work = record.work.amount(items, *dims)
+    spent = (form.around or form.spent)(items, *dims)
+    around = spent.instr - work / form.mix.work * form.mix.pulp_instructions
+    mix = loop_of(form, timing)
+    cycles = work / mix.work * iteration_cycles(mix, timing) + around * timing.alu_cycles
     return cycles * timing.flash_factor
+
+
+def loop_of(form: ClosedForm, timing: CortexM4F) -> Mix:
+    """The innermost loop of the programmer that the platform names."""
+    if timing.program == "same loops":
+        return form.mix
+    if form.competent is not None:
+        return form.competent
+    mix = form.mix
+    if 2 * timing.fp_cycles < timing.fma_cycles:
+        mix = dataclasses.replace(mix, fma=0, fp=mix.fp + 2 * mix.fma)
+    return dataclasses.replace(mix, loops=mix.loops / 2)

@@ -55,6 +55,27 @@ def _parts(cost: Cost, platform: Platform) -> tuple[Any, ...]:
     )
 
 
+def efficient_joules(cost: Cost, platform: Platform, *, integer: bool) -> tuple[Any, Any] | None:
+    """Joules of the chip by its makers' published efficiency, in place of a power of somebody's.
+
+    Args:
+        cost: Of passes that all compute in FP32, or all in int8.
+        platform: The chip.
+        integer: Whether they compute in int8.
+
+    Returns:
+        The least, for the multiply-accumulates alone; and an estimate, the time at the power that
+        the efficiency means when the cores work as in their best kernel. Off-chip memories are in
+        neither. None where nothing is published.
+    """
+    known = platform.efficiency
+    if known is None:
+        return None
+    per_joule = known.int8_ops_per_joule if integer else known.fp32_ops_per_joule
+    best = known.int8_mac_per_cycle if integer else known.fp32_mac_per_cycle
+    return 2 * cost.work / per_joule, 2 * best * cost.cycles / per_joule
+
+
 def lifetime_hours(
     event_seconds: float, event_joules: float, events_per_hour: int | float, platform: Platform
 ) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pulpsim.cost import contention, dma
+from pulpsim.cost import contention, dma, ram
 from pulpsim.cost.chip import Dma
+from pulpsim.cost.dma import Flow
 from pulpsim.cost.platform import Platform
 from pulpsim.kernels import Kernel, find
 
@@ -28,7 +29,6 @@ class Machine:
         dma: The engine between L2 and L1, or None where tiles are read in place.
         l2_bytes: For operands that are fetched from outside once and read several times.
         stall_rates: Stalls per instruction of every kernel.
-        bus_bytes: Width of the engine's bus, if not its own.
     """
 
     platform: Platform
@@ -38,17 +38,36 @@ class Machine:
     dma: Dma | None
     l2_bytes: Numbers
     stall_rates: dict[str, Numbers]
-    bus_bytes: Numbers = None
 
     @property
     def external_bytes_per_cycle(self) -> float:
         """Bandwidth of the off-chip RAM."""
         return self.platform.external.bytes_per_s / self.platform.cluster.clock_hz
 
+    def external_cycles(self, rows: Numbers, row_bytes: Numbers) -> Numbers:
+        """Cycles of the off-chip RAM for rows that lie apart there."""
+        seconds = ram.seconds(rows, row_bytes, self.platform.external)
+        return seconds * self.platform.cluster.clock_hz
+
     @property
     def storage_bytes_per_cycle(self) -> float:
         """Bandwidth of the non-volatile memory."""
         return self.platform.storage.read_bytes_per_s / self.platform.cluster.clock_hz
+
+    @property
+    def tile_cycles(self) -> int:
+        """Loop and barrier of a tile."""
+        return self.platform.cluster.tile_cycles
+
+    @property
+    def barrier_cycles(self) -> int:
+        """Between two kernels on one tile."""
+        return self.platform.cluster.barrier_cycles
+
+    @property
+    def offload_cycles(self) -> int:
+        """Before a loop starts."""
+        return self.platform.cluster.offload_cycles
 
     def kernel(self, kernel: str | Kernel, items: Numbers, dims: tuple[Numbers, ...]) -> Numbers:
         """Cycles of one kernel call on one tile."""
@@ -61,18 +80,13 @@ class Machine:
             stalls_per_instruction=self.stall_rates.get(find(kernel).name),
         )
 
-    def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Numbers:
-        """DMA cycles of a tile of `rows` rows, one block where `contiguous`."""
+    def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Flow:
+        """A tile of `rows` rows on its way, one block where `contiguous`."""
         if self.dma is None:
-            return 0.0 * rows * row_bytes
-        bus = self.bus_bytes
-        line = dma.cycles_1d(rows * row_bytes, self.dma, write=write, bus_bytes=bus)
-        strided = dma.cycles_2d(rows, row_bytes, self.dma, write=write, bus_bytes=bus)
-        return self.xp.where(contiguous, line, strided)
-
-    def programming(self, transfers: float) -> Numbers:
-        """Controller cycles before the transfers of one step run."""
-        return 0.0 if self.dma is None else dma.programming_cycles(transfers, self.dma)
+            return dma.NOTHING
+        line = dma.block(rows * row_bytes, self.dma, self.xp, write=write)
+        apart = dma.strided(rows, row_bytes, self.dma, self.xp, write=write)
+        return dma.either(contiguous, line, apart, self.xp)
 
 
 def machine(platform: Platform, *, l2_bytes: float | None = None) -> Machine:

@@ -1,12 +1,15 @@
-"""Passes over channel planes, vectors and flat arrays: everything that is not a matrix product."""
+"""Passes over channel planes and flat arrays: everything that is not a product."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from pulpsim.cost.dma import NOTHING, Flow
+from pulpsim.cost.loop import Rounds, loop_cycles
 from pulpsim.cost.machine import Machine
-from pulpsim.cost.tiling import Cost, Place, Rounds, grid, is_set, outside, pipeline, sizes, split
+from pulpsim.cost.tiling import Cost, Place, Traffic, grid, is_set, outside, sizes, split
+from pulpsim.kernels import find
 
 Numbers = Any
 
@@ -109,27 +112,23 @@ class Planes:
         for c, times_c in split(self.channels, ct, xp):
             for h, times_h in split(self.rows, ht, xp):
                 count = times_c * times_h * self.repeats
-                transfers = sum((self._transfer(machine, op, c, h) for op in moving), 0.0)
-                busy = machine.programming(float(len(moving))) + transfers
-                compute = sum((_call(machine, call, c, h) for call in self.calls), 0.0)
-                steps.append(Rounds(count, compute, busy))
+                steps.append(dataclasses.replace(self._round(machine, c, h), count=count))
                 moved = moved + count * sum(_bytes(op, c, h) for op in moving)
-        reads = [op for op in moving if not op.write]
-        writes = [op for op in moving if op.write]
-        first = machine.programming(float(len(reads))) + sum(
-            (self._transfer(machine, op, ct, ht) for op in reads), 0.0
-        )
-        last = sum((self._transfer(machine, op, ct, ht) for op in writes), 0.0)
-        cycles, compute, busy = pipeline(steps, first, last, xp)
-        whole: list[tuple[Place, Numbers]] = [
-            (op.place, self.repeats * _bytes(op, self.channels, self.rows)) for op in moving
+        cycles, compute, busy = loop_cycles(machine, steps, self._round(machine, ct, ht))
+        count = self.repeats * self.channels * -(-self.rows // ht)
+        whole = [
+            _far(op, self.repeats * _bytes(op, self.channels, self.rows), count) for op in moving
         ]
         out, external, stored = outside(machine, whole)
+        # Nothing hides the first tile's arrival.
+        firsts = [_far(op, _bytes(op, ct, ht), ct) for op in moving if not op.write]
+        fill = outside(machine, firsts)[0]
         single = (ct >= self.channels) & (ht >= self.rows) & (self.repeats == 1)
-        need = sum((_bytes(op, ct, ht) for op in moving), 0.0) * xp.where(single, 1.0, 2.0)
-        need = need + sum((_bytes(op, ct, ht) for op in self.operands if op.scratch), 0.0)
+        held = self._filled(ht, xp)
+        need = sum((_bytes(op, ct, held) for op in moving), 0.0) * xp.where(single, 1.0, 2.0)
+        need = need + sum((_bytes(op, ct, held) for op in self.operands if op.scratch), 0.0)
         return Cost(
-            xp.maximum(cycles, out),
+            fill + xp.maximum(cycles, out),
             compute,
             busy,
             cycles * 0.0 + out,
@@ -140,7 +139,25 @@ class Planes:
             cycles * 0.0 + self.macs,
         )
 
-    def _transfer(self, machine: Machine, op: Operand, c: Numbers, h: Numbers) -> Numbers:
+    def _filled(self, h: Numbers, xp: Any) -> Numbers:
+        """Rows that are computed: short tiles are filled up to what the kernels' loops need."""
+        for call in self.calls:
+            least = find(call.kernel).work.least
+            if least and call.dims in ("window", "rows"):
+                h = xp.maximum(h, -(-(least[0] - call.halo) // call.scale) * 1.0)
+        return h
+
+    def _round(self, machine: Machine, c: Numbers, h: Numbers) -> Rounds:
+        rows = self._filled(h, machine.xp)
+        compute = sum((_call(machine, call, c, rows) for call in self.calls), 0.0)
+        compute = compute + (len(self.calls) - 1) * machine.barrier_cycles
+        moves = [
+            (op.write, self._transfer(machine, op, c, h)) for op in self.operands if not op.scratch
+        ]
+        fetch = sum((flow for write, flow in moves if not write), NOTHING)
+        return Rounds(1.0, compute, fetch, sum((flow for write, flow in moves if write), NOTHING))
+
+    def _transfer(self, machine: Machine, op: Operand, c: Numbers, h: Numbers) -> Flow:
         if is_set(op.per_channel_bytes):
             return machine.transfer(c, op.per_channel_bytes, c >= 0, op.write)
         rows = op.scale * h + op.halo
@@ -149,6 +166,11 @@ class Planes:
             return machine.transfer(c * rows, row + 0.0 * rows, c < 0, op.write)
         # Whole planes are one block; cut planes are one row of the transfer per channel.
         return machine.transfer(c, rows * row, (h >= self.rows) & (not op.apart), op.write)
+
+
+def _far(op: Operand, size: Numbers, planes: Numbers) -> Traffic:
+    """Bytes of an operand from or to outside: planes or parts of them lie apart."""
+    return Traffic(op.place, size, 1.0 if is_set(op.per_channel_bytes) else planes)
 
 
 def _bytes(op: Operand, c: Numbers, h: Numbers) -> Numbers:
@@ -161,7 +183,10 @@ def _call(machine: Machine, call: Call, c: Numbers, h: Numbers) -> Numbers:
     rows = call.scale * h + call.halo
     match call.dims:
         case "window" | "rows":
-            return machine.kernel(call.kernel, c, (rows, call.width))
+            narrowest = find(call.kernel).work.least[1]
+            return machine.kernel(
+                call.kernel, c, (rows, machine.xp.maximum(call.width * 1.0, narrowest))
+            )
         case "pixels":
             return machine.kernel(call.kernel, c, (-(-rows * call.width // 4) * 4,))
         case "each":
@@ -183,12 +208,14 @@ class Flat:
         elements: In all.
         read_bytes: Per element, by place.
         write_bytes: Likewise.
+        in_place: What is written was read: both lie in the same buffers.
     """
 
     kernels: tuple[str, ...]
     elements: Numbers
     read_bytes: tuple[tuple[Place, Numbers], ...]
     write_bytes: tuple[tuple[Place, Numbers], ...]
+    in_place: bool = False
 
     @property
     def macs(self) -> Numbers:
@@ -208,127 +235,48 @@ class Flat:
 
     def least_bytes(self, tile: Numbers) -> Numbers:
         """L1 that a tile needs with one buffer an operand."""
-        return tile * sum(size for _, size in self.read_bytes + self.write_bytes)
+        moves = self.read_bytes if self.in_place else self.read_bytes + self.write_bytes
+        return tile * sum(size for _, size in moves)
 
     def cost(self, machine: Machine, tile: Numbers) -> Cost:
         """Cost of a tile size, a number or an array."""
         xp = machine.xp
-        steps = []
-        for size, count in split(self.elements, tile, xp):
-            busy = machine.programming(float(len(self.read_bytes) + len(self.write_bytes)))
-            busy = busy + self._move(machine, size, False) + self._move(machine, size, True)
-            compute = sum((machine.kernel(name, size, ()) for name in self.kernels), 0.0 * size)
-            steps.append(Rounds(count, compute, busy))
-        first, last = self._move(machine, tile, False), self._move(machine, tile, True)
-        cycles, compute, busy = pipeline(steps, first, last, xp)
-        moves = self.read_bytes + self.write_bytes
-        traffic: list[tuple[Place, Numbers]] = [
-            (place, size * self.elements) for place, size in moves
+        steps = [
+            dataclasses.replace(self._round(machine, size), count=count)
+            for size, count in split(self.elements, tile, xp)
         ]
+        cycles, compute, busy = loop_cycles(machine, steps, self._round(machine, tile))
+        moves = self.read_bytes + self.write_bytes
+        traffic = [Traffic(place, size * self.elements) for place, size in moves]
         out, external, stored = outside(machine, traffic)
+        firsts = [Traffic(place, size * tile) for place, size in self.read_bytes]
+        fill = outside(machine, firsts)[0]
         each = sum(size for _, size in moves)
+        in_l1, buffers = each, 2.0
+        if self.in_place:
+            in_l1, buffers = sum(size for _, size in self.read_bytes), 3.0
         zero = cycles * 0.0
         return Cost(
-            xp.maximum(cycles, out),
+            fill + xp.maximum(cycles, out),
             compute,
             busy,
             zero + out,
-            tile * each * xp.where(tile >= self.elements, 1.0, 2.0),
+            tile * in_l1 * xp.where(tile >= self.elements, 1.0, buffers),
             zero + (each * self.elements if machine.dma is not None else 0.0),
             zero + external,
             zero + stored,
             zero,
         )
 
-    def _move(self, machine: Machine, size: Numbers, write: bool) -> Numbers:
+    def _round(self, machine: Machine, size: Numbers) -> Rounds:
+        compute = sum((machine.kernel(name, size, ()) for name in self.kernels), 0.0 * size)
+        fetch, write = self._move(machine, size, False), self._move(machine, size, True)
+        return Rounds(1.0, compute, fetch, write)
+
+    def _move(self, machine: Machine, size: Numbers, write: bool) -> Flow:
         moves = self.write_bytes if write else self.read_bytes
-        return sum(
-            (
-                machine.transfer(size / size, -(-size * each // 1), size > 0, write)
-                for _, each in moves
-            ),
-            0.0 * size,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Linear:
-    """The linear layer over `samples` samples, one kernel call a sample; W[n, k] in tiles of rows.
-
-    Attributes:
-        kernel: `l1_fwd` (rows tiled), `l2_igrad` (columns tiled) or `l3a_wgrad` (rows tiled).
-        n: Outputs.
-        k: Inputs.
-        samples: Calls per tile.
-        place: Where W, or its gradient, lives.
-    """
-
-    kernel: str
-    n: Numbers
-    k: Numbers
-    samples: Numbers = 1
-    place: Place = "l2"
-
-    @property
-    def macs(self) -> Numbers:
-        """Multiply-accumulates of all samples."""
-        return self.n * self.k * self.samples
-
-    @property
-    def words(self) -> str:
-        """The pass in words, for messages."""
-        return f"{self.kernel} on {self.n} x {self.k}"
-
-    @property
-    def _tiled(self) -> Numbers:
-        return self.k if self.kernel == "l2_igrad" else self.n
-
-    def candidates(self, ratio: float = 1.0) -> tuple[np.ndarray, ...]:
-        """Tiles (rows,) or (columns,) to try."""
-        return (sizes(self._tiled, 4 if self.kernel == "l2_igrad" else 1, ratio),)
-
-    def least_bytes(self, tile: Numbers) -> Numbers:
-        """L1 that a tile needs with one buffer an operand."""
-        return 4.0 * tile * (self.n if self.kernel == "l2_igrad" else self.k)
-
-    def cost(self, machine: Machine, tile: Numbers) -> Cost:
-        """Cost of a tile size, a number or an array."""
-        xp = machine.xp
-        columns = self.kernel == "l2_igrad"
-        other = self.n if columns else self.k
-        steps = []
-        for size, count in split(self._tiled, tile, xp):
-            items = -(-size // 4) * 4 if columns else size
-            call = machine.kernel(self.kernel, items, (other * 1.0,))
-            vectors = machine.transfer(size / size, size * 0.0 + 4.0 * self.k, size > 0, False)
-            vectors = vectors + machine.transfer(size / size, size * 4.0, size > 0, True)
-            weights = self._weights(machine, size)
-            steps.append(Rounds(count, call * self.samples, weights + vectors * self.samples))
-        first = self._weights(machine, tile)
-        cycles, compute, busy = pipeline(steps, first, first * 0.0, xp)
-        both = 2.0 if self.kernel == "l3a_wgrad" else 1.0
-        matrix = 4.0 * self.n * self.k * both
-        out, external, stored = outside(machine, [(self.place, matrix)])
-        zero = cycles * 0.0
-        vectors = 4.0 * (self.n + self.k) * self.samples
-        need = tile * other * 4.0 * xp.where(tile >= self._tiled, 1.0, 2.0)
-        return Cost(
-            xp.maximum(cycles, out),
-            compute,
-            busy,
-            zero + out,
-            need + 8.0 * (self.n + self.k),
-            zero + (matrix + vectors if machine.dma is not None else 0.0),
-            zero + external,
-            zero + stored,
-            zero + self.macs,
-        )
-
-    def _weights(self, machine: Machine, size: Numbers) -> Numbers:
-        if self.kernel == "l2_igrad":
-            whole = size >= self.k
-            return machine.transfer(0.0 * size + self.n, size * 4.0, whole, False)
-        read = machine.transfer(size, size * 0.0 + 4.0 * self.k, size > 0, False)
-        if self.kernel == "l3a_wgrad":
-            read = read + machine.transfer(size, size * 0.0 + 4.0 * self.k, size > 0, True)
-        return read + machine.programming(4.0)
+        sent = [
+            machine.transfer(size / size, -(-size * each // 1), size > 0, write)
+            for _, each in moves
+        ]
+        return sum(sent, NOTHING)

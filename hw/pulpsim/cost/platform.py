@@ -2,7 +2,7 @@
 
 A figure is written as `key = { value = ..., status = "...", source = "..." }`. Unknown and missing
 keys and impossible values are refused by name. To add a chip, copy one of the shipped files and
-give its path to `load`.
+give its path to `load`; a file that says `like = "vega"` needs only what differs.
 """
 
 import dataclasses
@@ -11,7 +11,17 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from pulpsim.cost.chip import L2, Battery, Cluster, CortexM4F, Dma, External, Power, Storage
+from pulpsim.cost.chip import (
+    L2,
+    Battery,
+    Cluster,
+    CortexM4F,
+    Dma,
+    Efficiency,
+    External,
+    Power,
+    Storage,
+)
 
 Status = Literal["rtl", "read", "derived", "recalled", "assumed"]
 CORES = ("ri5cy", "cortex-m4f")
@@ -23,11 +33,13 @@ MAY_BE_ZERO = frozenset(
         "reserved_bytes",
         "staging_bytes",
         "barrier_cycles",
+        "tile_cycles",
         "queued_cycles",
         "offload_cycles",
         "program_cycles",
         "l2_latency_cycles",
         "joules_per_byte",
+        "transaction_s",
         "sleep_watts",
     }
 )
@@ -47,7 +59,10 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """One chip; `provenance` is keyed by "section.key". A Cortex-M has no `dma` and no `l2`."""
+    """One chip; `provenance` is keyed by "section.key". A Cortex-M has no `dma` and no `l2`.
+
+    `efficiency` is there where somebody has published it.
+    """
 
     name: str
     description: str
@@ -60,6 +75,7 @@ class Platform:
     dma: Dma | None = None
     l2: L2 | None = None
     cortex_m4f: CortexM4F | None = None
+    efficiency: Efficiency | None = None
     provenance: dict[str, Provenance] = dataclasses.field(
         default_factory=dict, compare=False, repr=False, hash=False
     )
@@ -104,7 +120,9 @@ _SECTIONS: dict[str, type] = {
     "power": Power,
     "battery": Battery,
     "cortex_m4f": CortexM4F,
+    "efficiency": Efficiency,
 }
+_OPTIONAL = {"efficiency"}
 
 
 def folder() -> Path:
@@ -132,6 +150,11 @@ def load(name_or_path: str | Path) -> Platform:
                 f"there is no platform {str(name_or_path)!r}; choose one of {', '.join(names())} "
                 "or give the path of a .toml file"
             )
+    return parse(_table(path), str(path))
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """A file's table, over that of the shipped platform that it is `like`."""
     if path.exists() and not path.is_file():  # a pipe would never end
         raise PlatformError(f"{path}: cannot be read (it is no plain file)")
     try:
@@ -140,7 +163,16 @@ def load(name_or_path: str | Path) -> Platform:
         raise PlatformError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlatformError(f"{path}: not valid TOML ({error})") from error
-    return parse(table, str(path))
+    like = table.pop("like", None)
+    if like is None:
+        return table
+    if like not in names() or like == path.stem:
+        raise PlatformError(f"{path}: like = {like!r} is not another of {', '.join(names())}")
+    base = _table(folder() / f"{like}.toml")
+    for key, value in table.items():
+        merged = isinstance(value, dict) and isinstance(base.get(key), dict)
+        base[key] = base[key] | value if merged else value
+    return base
 
 
 def parse(table: dict[str, Any], where: str) -> Platform:
@@ -164,7 +196,7 @@ def parse(table: dict[str, Any], where: str) -> Platform:
     parts = {}
     for section, kind in _SECTIONS.items():
         if section not in table:
-            if section in needed:
+            if section in needed - _OPTIONAL:
                 raise PlatformError(f"{where}: section [{section}] is missing")
             continue
         if section not in needed:

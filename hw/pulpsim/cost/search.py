@@ -57,6 +57,9 @@ class Costs:
         if work not in self._found:
             tiles = self._worth_trying(work)
             cost = work.cost(self.machine, *tiles)
+            if not np.any(cost.l1_bytes <= self.machine.l1_bytes):  # those near the limit are over
+                tiles = work.candidates(self.ratio)
+                cost = work.cost(self.machine, *tiles)
             best = choose(cost, self.machine, work.words, self.slack)
             self._found[work] = tuple(int(axis[best]) for axis in tiles), cost.at(best)
         return self._found[work]

@@ -1,11 +1,11 @@
 """Choosing the tile of a layer's pass: exhaustive search under the L1 size, with double buffers.
 
-While the cores compute one tile the DMA fetches the operands of the next and writes the results of
-the one before: a step costs the longer of the two, and the first fetch and the last write are not
-hidden. An operand that is read by a single step needs one buffer, others two. Operands that live
-outside (HyperRAM, MRAM) are staged through L2 behind the computation: a pass costs the longer of
-its steps and its outside traffic. An outside operand that fits into the free L2 is fetched once,
-otherwise as often as the loops around it read it again.
+Tiles are double-buffered; `pulpsim.cost.loop` has the law. An operand that is read by a single step
+needs one buffer, others two, and three where it is changed in place: the tile before is still
+written while the next is fetched. Operands that live outside (HyperRAM, MRAM) are staged through L2
+behind the computation: a pass costs the longer of its steps and its outside traffic, behind the
+first tile's arrival, which nothing hides. An outside operand that fits into the free L2 is fetched
+once, otherwise as often as the loops around it read it again.
 
 All candidate tiles of a pass are costed at once as arrays; `search` takes the cheapest that fits.
 """
@@ -80,15 +80,6 @@ class Cost:
 ZERO = Cost(*(0.0,) * 9)
 
 
-@dataclasses.dataclass(frozen=True)
-class Rounds:
-    """Equal rounds of the double buffer: how many, cycles computing, cycles of the DMA."""
-
-    count: Numbers
-    compute: Numbers
-    dma: Numbers
-
-
 def split(total: Numbers, tile: Numbers, xp: Any) -> list[tuple[Numbers, Numbers]]:
     """(size, count) of the full tiles and of the remainder (count 0 or 1, size at least 1)."""
     full = total // tile
@@ -96,34 +87,22 @@ def split(total: Numbers, tile: Numbers, xp: Any) -> list[tuple[Numbers, Numbers
     return [(tile, full), (xp.maximum(rest, 1.0), xp.minimum(rest, 1.0))]
 
 
-def pipeline(
-    steps: list[Rounds], first: Numbers, last: Numbers, xp: Any
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Cycles of double-buffered steps in a row, of which computing, of which DMA.
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """What a pass moves of one operand: bytes in all, in so many rows that lie apart outside."""
 
-    Args:
-        steps: Classes of steps.
-        first: Cycles of the first fetch, which nothing hides.
-        last: Cycles of the last write.
-        xp: Array module.
-    """
-    cycles: Numbers = first + last
-    compute: Numbers = 0.0
-    busy: Numbers = 0.0
-    for step in steps:
-        cycles = cycles + step.count * xp.maximum(step.compute, step.dma)
-        compute = compute + step.count * step.compute
-        busy = busy + step.count * step.dma
-    return cycles, compute, busy
+    place: Place
+    size_bytes: Numbers
+    rows: Numbers = 1.0
 
 
-def outside(machine: Machine, traffic: Sequence[tuple[Place, Numbers]]) -> tuple[Numbers, ...]:
+def outside(machine: Machine, traffic: Sequence[Traffic]) -> tuple[Numbers, ...]:
     """Cycles, external bytes and storage bytes of what a pass moves from and to outside."""
-    external = sum((size for place, size in traffic if place == "external"), 0.0)
-    stored = sum((size for place, size in traffic if place == "storage"), 0.0)
-    cycles = machine.xp.maximum(
-        external / machine.external_bytes_per_cycle, stored / machine.storage_bytes_per_cycle
-    )
+    far = [one for one in traffic if one.place == "external"]
+    busy = sum((machine.external_cycles(one.rows, one.size_bytes / one.rows) for one in far), 0.0)
+    external = sum((one.size_bytes for one in far), 0.0)
+    stored = sum((one.size_bytes for one in traffic if one.place == "storage"), 0.0)
+    cycles = machine.xp.maximum(busy, stored / machine.storage_bytes_per_cycle)
     return cycles, external, stored
 
 

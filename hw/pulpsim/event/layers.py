@@ -4,8 +4,8 @@ Activations are CHW, with the samples of a group side by side in every channel, 
 layer is one matrix product over all their pixels. Depthwise inputs lie in L2 inside zero-padded
 planes: the padding is written once and the DMA writes and reads around it. Integer maps change
 between HWC (pointwise) and CHW (depthwise) in the strides of the producer's byte stores, at no cost
-in instructions; that, the stride-2 integer depthwise kernel and the first layer's FP32 columns are
-designs without RTL measurements.
+in instructions. That, the integer kernels that requantize in 64 bits, the codes of fewer than 7
+bits and the first layer's FP32 columns are designs without RTL measurements.
 """
 
 import dataclasses
@@ -13,7 +13,8 @@ from typing import Literal
 
 from pulpsim.cost.blocked_planes import BlockedPlanes
 from pulpsim.cost.blocked_product import BlockedProduct
-from pulpsim.cost.planes import Call, Flat, Linear, Operand, Planes
+from pulpsim.cost.linear import Linear
+from pulpsim.cost.planes import Call, Flat, Operand, Planes
 from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place
 from pulpsim.event.setting import Statistics
@@ -56,7 +57,7 @@ def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | P
     macs = layer.macs * images
     if layer.kind == "pointwise":
         return Product(
-            "i1_4x2",
+            "i1w_4x2",
             layer.out_channels,
             layer.in_channels,
             height * width * images,
@@ -87,12 +88,12 @@ def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | P
         return Planes(
             layer.out_channels,
             height,
-            (Call("i3_conv", "lines", width),),
+            (Call("i3w_conv", "lines", width),),
             (rows, weight, target),
             images,
             macs,
         )
-    kernel = "i2_dw" if stride == 1 else "i2s_dw"
+    kernel = "i2w_dw" if stride == 1 else "i2sw_dw"
     call = Call(kernel, "window", (width - 1) * stride + 3, stride, 3 - stride)
     weight = Operand(place=weights, per_channel_bytes=12.0 + 8.0)
     return Planes(layer.out_channels, height, (call,), (source, weight, target), images, macs)
@@ -102,7 +103,7 @@ def frozen_pool(channels: int, hw: tuple[int, int], images: int, maps: Place) ->
     """Integer average pooling before the linear layer."""
     source = Operand(hw[1], 1.0, place=maps)
     target = Operand(place=maps, write=True, per_channel_bytes=1.0)
-    call = Call("i4_pool", "pixels", hw[1])
+    call = Call("i4w_pool", "pixels", hw[1])
     return Planes(channels, hw[0], (call,), (source, target), images, split_rows=False)
 
 
@@ -266,18 +267,19 @@ def update(parameters: int, weights: Place, gradients: Place, momentum: Place, z
     writes: tuple[tuple[Place, float], ...] = ((weights, 4.0), (momentum, 4.0))
     if zero:
         writes = (*writes, (gradients, 4.0))
-    return Flat(("e1_sgd",), parameters, reads, writes)
+    return Flat(("e1_sgd",), parameters, reads, writes, in_place=True)
 
 
 def replay_read(elements: int, bits: int, activations: Place) -> Flat:
     """Unpacks and dequantizes latents into the first trained layer's input."""
-    kernel = "e2_trick" if bits == 8 else "e9_unp7" if bits == 7 else "e9_unp6"
-    return Flat((kernel,), elements, (("external", bits / 8),), ((activations, 4.0),))
+    kernels = () if bits == 32 else ("e2_trick",) if bits == 8 else (f"e9_unp{bits}",)
+    return Flat(kernels, elements, (("external", bits / 8),), ((activations, 4.0),))
 
 
 def latent_write(elements: int, bits: int, maps: Place) -> Flat:
     """Packs the frozen stage's codes into the off-chip RAM."""
-    kernels = () if bits in (8, 32) else ("e9_pck7",) if bits == 7 else ("e9_pck6",)
+    # Of 7 bits, cutting one off is rounding.
+    kernels = () if bits in (8, 32) else ("e9_pck7",) if bits == 7 else (f"e9_rnd{bits}",)
     return Flat(kernels, elements, ((maps, 1.0),), (("external", bits / 8),))
 
 

@@ -49,7 +49,7 @@ class Operands:
         bits = self.setting.bits
         if bits == FLOAT_BITS:
             return Step((), (4.0,), (4.0,), unit=unit, apart=True)
-        kernel = "e2_trick" if bits == 8 else "e9_unp7" if bits == 7 else "e9_unp6"
+        kernel = "e2_trick" if bits == 8 else f"e9_unp{bits}"
         call = Call(kernel, "elements", unit)
         return Step((call,), (bits / 8,), (4.0,), unit=unit, apart=True)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from pulpsim.cost.blocked_planes import BlockedPlanes
 from pulpsim.cost.blocked_product import BlockedProduct
-from pulpsim.cost.planes import Flat, Linear, Planes
+from pulpsim.cost.linear import Linear
+from pulpsim.cost.planes import Flat, Planes
 from pulpsim.cost.platform import Platform
 from pulpsim.cost.products import Product
 from pulpsim.cost.tiling import Place

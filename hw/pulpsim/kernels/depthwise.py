@@ -49,8 +49,12 @@ def taps_stride2(channels: Numbers, hin: Numbers, win: Numbers) -> Numbers:
 
 STRIDE1 = arguments(lambda s: (s.hin - 2) * (s.win - 2))
 STRIDE2 = arguments(lambda s: (s.hin // 2) * (s.win // 2))
-WORK1 = Work("channels", ("hin", "win"), taps)
-WORK2 = Work("channels", ("hin", "win"), taps_stride2)
+
+
+def windows(stride: int, least: tuple[int, int]) -> Work:
+    """Channels over the cores; `least` rows and columns of the padded input."""
+    amount = taps if stride == 1 else taps_stride2
+    return Work("channels", ("hin", "win"), amount, least=least)
 
 
 def _column_walk(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
@@ -80,20 +84,24 @@ _WALK = ClosedForm(
 _WALK2 = ClosedForm(
     _column_walk_stride2, Mix(9, 16, loads=(3, 3), stores=(1,), fma=8, fp=1, alu=3, loops=1 / 2)
 )
-_ONE, _TWO = Shape(PLANES, LIKE, (at_least(5, 3),)), Shape(PLANES, LIKE, (ODD, at_least(5, 3)))
+_LEAST = (5, 3)  # three rows of outputs, or two by stride 2
+_ONE, _TWO = (
+    Shape(PLANES, LIKE, (at_least(*_LEAST),)),
+    Shape(PLANES, LIKE, (ODD, at_least(*_LEAST))),
+)
 
 KERNELS = (
-    Kernel("d1_col", PROGRAM, _ONE, STRIDE1, WORK1, _WALK, "C16_10x10"),
-    Kernel("d3_col", PROGRAM, _ONE, STRIDE1, WORK1, _WALK, "C16_10x10"),
+    Kernel("d1_col", PROGRAM, _ONE, STRIDE1, windows(1, _LEAST), _WALK, "C16_10x10"),
+    Kernel("d3_col", PROGRAM, _ONE, STRIDE1, windows(1, _LEAST), _WALK, "C16_10x10"),
     Kernel(
         "d1s_s2",
         PROGRAM,
         Shape(PLANES, LIKE, (ODD, at_least(3, 3))),
         STRIDE2,
-        WORK2,
+        windows(2, (3, 3)),
         reference="C16_9x9",
     ),
-    Kernel("d1s_col", PROGRAM, _TWO, STRIDE2, WORK2, _WALK2, "C16_9x9"),
+    Kernel("d1s_col", PROGRAM, _TWO, STRIDE2, windows(2, _LEAST), _WALK2, "C16_9x9"),
     Kernel(
         "d3s_igrad",
         PROGRAM,
@@ -114,7 +122,12 @@ KERNELS = (
             Scalar("columns", 4, lambda s: s.wo + 1),
             Scalar("channels", 5),
         ),
-        Work("channels", ("ho", "wo"), lambda channels, ho, wo: 9 * channels * ho * wo),
+        Work(
+            "channels",
+            ("ho", "wo"),
+            lambda channels, ho, wo: 9 * channels * ho * wo,
+            least=(1, 2),
+        ),
         ClosedForm(
             _input_gradient_stride2, Mix(9, 15, loads=(1, 1), stores=(2, 2), fma=5, fp=4, alu=2)
         ),

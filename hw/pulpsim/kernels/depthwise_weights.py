@@ -7,7 +7,7 @@ in the forward pass: the argument `y` is the gradient of the output, `w` that of
 
 from pathlib import Path
 
-from pulpsim.kernels.depthwise import LIKE, ODD, PLANES, STRIDE1, STRIDE2, WORK1, WORK2, at_least
+from pulpsim.kernels.depthwise import LIKE, ODD, PLANES, STRIDE1, STRIDE2, at_least, windows
 from pulpsim.kernels.record import RESTORES_RA, ClosedForm, Kernel, Mix, Numbers, Spent
 from pulpsim.kernels.shape import Shape
 
@@ -31,11 +31,16 @@ def _stride2(n: Numbers, hin: Numbers, win: Numbers) -> Spent:
 
 _FORM1 = ClosedForm(_stride1, Mix(9, 13, loads=(1,) * 4, fma=9, loops=1 / 3))
 _FORM2 = ClosedForm(_stride2, Mix(9, 16, loads=(1,) * 7, fma=9, loops=1 / 2))
-_ONE, _TWO = Shape(PLANES, LIKE, (at_least(3, 5),)), Shape(PLANES, LIKE, (ODD, at_least(3, 5)))
+_LEAST = (3, 5)
+_ONE, _TWO = (
+    Shape(PLANES, LIKE, (at_least(*_LEAST),)),
+    Shape(PLANES, LIKE, (ODD, at_least(*_LEAST))),
+)
+_WORK1, _WORK2 = windows(1, _LEAST), windows(2, _LEAST)
 
 KERNELS = (
-    Kernel("d2_wgrad", PROGRAM, _ONE, STRIDE1, WORK1, reference="C16_10x10"),
-    Kernel("d2a_wgrad", PROGRAM, _ONE, STRIDE1, WORK1, _FORM1, "C16_10x10"),
-    Kernel("d2s_wgrad", PROGRAM, _TWO, STRIDE2, WORK2, reference="C16_9x9"),
-    Kernel("d2sa_wgrad", PROGRAM, _TWO, STRIDE2, WORK2, _FORM2, "C16_9x9"),
+    Kernel("d2_wgrad", PROGRAM, _ONE, STRIDE1, _WORK1, reference="C16_10x10"),
+    Kernel("d2a_wgrad", PROGRAM, _ONE, STRIDE1, _WORK1, _FORM1, "C16_10x10"),
+    Kernel("d2s_wgrad", PROGRAM, _TWO, STRIDE2, _WORK2, reference="C16_9x9"),
+    Kernel("d2sa_wgrad", PROGRAM, _TWO, STRIDE2, _WORK2, _FORM2, "C16_9x9"),
 )

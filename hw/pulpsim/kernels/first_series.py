@@ -5,7 +5,7 @@ They show what blocking is worth and validate the simulator; nothing is costed w
 
 from pathlib import Path
 
-from pulpsim.kernels.depthwise import LIKE, PLANES, STRIDE1, WORK1, at_least
+from pulpsim.kernels.depthwise import LIKE, PLANES, STRIDE1, at_least, windows
 from pulpsim.kernels.products import MATRICES, product_shape
 from pulpsim.kernels.record import Kernel, Work
 from pulpsim.kernels.shape import Buffer, Rule, Scalar, Shape
@@ -37,6 +37,14 @@ KERNELS = (
         ),
         Work("pixels", ("k", "n"), granularity=2),
     ),
-    Kernel("xdw_naive", PROGRAM, Shape(PLANES, LIKE, (at_least(3, 3), _SQUARE)), STRIDE1, WORK1),
-    Kernel("xdw_unroll", PROGRAM, Shape(PLANES, LIKE, (at_least(3, 3),)), STRIDE1, WORK1),
+    Kernel(
+        "xdw_naive",
+        PROGRAM,
+        Shape(PLANES, LIKE, (at_least(3, 3), _SQUARE)),
+        STRIDE1,
+        windows(1, (3, 3)),
+    ),
+    Kernel(
+        "xdw_unroll", PROGRAM, Shape(PLANES, LIKE, (at_least(3, 3),)), STRIDE1, windows(1, (3, 3))
+    ),
 )

@@ -1,14 +1,14 @@
-"""Integer inference with requantization: pointwise, depthwise, first convolution, pooling.
+"""Integer inference with requantization in 32 bits: the programs that were measured.
 
-As on the cores, kappa * acc + lambda stays in 32 bits; the ranges that quantization picks keep it
-there, so the bits are those of the 64-bit contract. The stride-2 depthwise kernel and the pooling
-are designs without RTL rows.
+Their bits are those of the contract only while kappa * acc + lambda stays in 32 bits. The stages
+that `quantize` builds leave it, so `integer_wide` has the programs that are costed. The stride-2
+depthwise kernel and the pooling are designs without RTL rows.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from pulpsim.kernels.depthwise import LIKE, ODD, PLANES, WORK1, WORK2
+from pulpsim.kernels.depthwise import LIKE, ODD, PLANES, windows
 from pulpsim.kernels.record import (
     LEAF,
     RESTORES_RA,
@@ -91,7 +91,7 @@ def _planes(name: str, stride: int, mix: Mix, reference: str) -> Kernel:
             Scalar("win", 4),
             Scalar("channels", 5),
         ),
-        WORK1 if stride == 1 else WORK2,
+        windows(stride, (2 * stride + 3, 3)),
         ClosedForm(_depthwise(stride), mix),
         reference,
         measured=stride == 1,

@@ -39,6 +39,12 @@ def _weight_gradient(n: Numbers, k: Numbers) -> Spent:
     return Spent(instr, (1 - some(groups)) + (1 - some(rest)), 0, RESTORES_RA)
 
 
+# On a Cortex-M4F by its own programmer, operands by VLDM: four rows at four inputs; sixteen columns
+# at one row; eight elements of a row of the gradient, there and back.
+_ROW = Mix(16, 36, loads=(4,) * 5, fp=32, alu=1)
+_COLUMNS = Mix(16, 36, loads=(8, 8, 1), fp=32, alu=1)
+_OUTER = Mix(8, 26, loads=(8, 8), stores=(8,), fp=16)
+
 KERNELS = (
     Kernel(
         "l1_fwd",
@@ -51,7 +57,7 @@ KERNELS = (
             *_SIZES,
         ),
         _ROWS,
-        ClosedForm(_forward, Mix(4, 9, loads=(1,) * 5, fma=4)),
+        ClosedForm(_forward, Mix(4, 9, loads=(1,) * 5, fma=4), _ROW),
         "32x256",
     ),
     # Columns are split, in fours.
@@ -66,7 +72,7 @@ KERNELS = (
             *_SIZES,
         ),
         Work("k", ("rows",), granularity=4),
-        ClosedForm(_input_gradient, Mix(4, 9, loads=(1, 4), fma=4, alu=1)),
+        ClosedForm(_input_gradient, Mix(4, 9, loads=(1, 4), fma=4, alu=1), _COLUMNS),
         "32x256",
     ),
     Kernel("l3_wgrad", PROGRAM, _SHAPE, _GRADIENT, _ROWS, reference="32x128"),
@@ -76,7 +82,7 @@ KERNELS = (
         _SHAPE,
         _GRADIENT,
         _ROWS,
-        ClosedForm(_weight_gradient, Mix(8, 26, loads=(2,) * 5, stores=(2,) * 4, fma=8)),
+        ClosedForm(_weight_gradient, Mix(8, 26, loads=(2,) * 5, stores=(2,) * 4, fma=8), _OUTER),
         "32x128",
     ),
 )

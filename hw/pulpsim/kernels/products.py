@@ -61,26 +61,33 @@ def _columns(n: Numbers, taps: Numbers) -> Spent:
     return Spent(21 + n * (9 + 2 * taps), 0, LEAF)
 
 
-def _product(name: str, spent: Callable[..., Spent], mix: Mix) -> Kernel:
+def _product(
+    name: str, spent: Callable[..., Spent], mix: Mix, competent: Mix | None = None
+) -> Kernel:
     return Kernel(
         name,
         PROGRAM,
         product_shape(4),
         MATRICES,
         Work("rows", ("k", "m")),
-        ClosedForm(spent, mix),
+        ClosedForm(spent, mix, competent),
         "32x64x32",
     )
 
 
 _GRADIENT = Mix(8, 14, loads=(1,) * 6, fma=8)
+# On a Cortex-M4F by its own programmer: blocks of 4x4, two terms of a sum an iteration, operands by
+# VLDM along the terms (A, and B of the weight gradient) or along the columns.
+_BLOCK = Mix(32, 56, loads=(2,) * 4 + (4,) * 2, fp=64, alu=2)
+_BLOCK_GRADIENT = Mix(32, 56, loads=(2,) * 8, fp=64, alu=2)
+_BLOCK_BACK = Mix(64, 112, loads=(4,) * 8, fp=128, alu=2)
 
 KERNELS = (
-    _product("p1_2x4", _blocks(50, 8, 21, 12), Mix(8, 14, loads=(1, 1, 4), fma=8, alu=1)),
-    _product("p2_2x4", _blocks(49, 8, 23, 14), _GRADIENT),
-    _product("p2a_2x4", _blocks(49, 8, 23, 14), _GRADIENT),
-    _product("p3_2x4", _blocks(50, 7, 20, 12), Mix(8, 14, loads=(2, 4), fma=8, alu=2)),
-    _product("p4_4x4", _quads, Mix(16, 24, loads=(1, 1, 1, 1, 4), fma=16, alu=1)),
+    _product("p1_2x4", _blocks(50, 8, 21, 12), Mix(8, 14, (1, 1, 4), fma=8, alu=1), _BLOCK),
+    _product("p2_2x4", _blocks(49, 8, 23, 14), _GRADIENT, _BLOCK_GRADIENT),
+    _product("p2a_2x4", _blocks(49, 8, 23, 14), _GRADIENT, _BLOCK_GRADIENT),
+    _product("p3_2x4", _blocks(50, 7, 20, 12), Mix(8, 14, (2, 4), fma=8, alu=2), _BLOCK_BACK),
+    _product("p4_4x4", _quads, Mix(16, 24, (1, 1, 1, 1, 4), fma=16, alu=1), _BLOCK),
     Kernel(
         "c0_im2col",
         PROGRAM,

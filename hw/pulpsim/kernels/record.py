@@ -40,7 +40,7 @@ class Spent:
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """The innermost loop on a Cortex-M4F; `pulpsim.cost.cortex` turns it into cycles.
+    """An innermost loop on a Cortex-M4F; `pulpsim.cost.cortex` turns it into cycles.
 
     Attributes:
         work: MACs or elements of an iteration.
@@ -81,6 +81,8 @@ class Work:
         amount: (items, *dims) -> MACs, or elements, of the whole tile.
         granularity: A share is a multiple of this.
         cores: Most cores that may take part.
+        least: Smallest of each of `dims`, where 1 is too small: a hardware loop with count 0 runs
+            its body once and writes where it must not. Shorter tiles are filled up to this.
     """
 
     items: str
@@ -88,6 +90,7 @@ class Work:
     amount: Callable[..., Numbers] = product
     granularity: int = 1
     cores: int = CORES
+    least: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +99,16 @@ class ClosedForm:
 
     Attributes:
         spent: (n, *dims) -> Spent, for n items in a core's share.
-        mix: The innermost loop on a Cortex-M4F.
+        mix: The same innermost loop on a Cortex-M4F.
+        competent: The loop that a Cortex-M4F's own programmer writes, where a rule does not do.
+        around: Likewise of the program whose instructions around the innermost loop a Cortex-M4F
+            takes over, if not this one.
     """
 
     spent: Callable[..., Spent]
     mix: Mix
+    competent: Mix | None = None
+    around: Callable[..., Spent] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,6 +4,8 @@
     qlrjax hw layer 20
     qlrjax hw compare vega stm32l4 --latent-layers 20 23 27
     qlrjax hw kernel p1_2x4 --shape 32x64x64 --cores 8 --fpu static --json
+    qlrjax hw kernel --rows cycles.csv
+    qlrjax hw loop --rows tiles.csv
 
 `main(words)` is what `qlrjax.cli` calls. Every command is a frozen dataclass with `show()`, which
 returns the exit code, so that a script can build and run one, too. `--json` and `--csv` print data
@@ -25,39 +27,9 @@ from pulpsim.cost.platform import Platform
 from pulpsim.event import event, passes, tables
 from pulpsim.event.setting import EventSetting, Maps, Schedule, Statistics
 
+from qlrjax.cli import hw_rows
 from qlrjax.cli import hw_show as hw_show
 from qlrjax.network import Network, mobilenet_v1
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    """How results are shown.
-
-    Attributes:
-        json: Print JSON and nothing else.
-        csv: Print CSV and nothing else.
-        columns: Show only these columns of the main table, named as in JSON and CSV. Tables that
-            are wider than the terminal are folded.
-    """
-
-    json: bool = False
-    csv: bool = False
-    columns: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.json and self.csv:
-            raise ValueError("--json and --csv exclude each other; give one of them")
-
-    def select(self, rows: hw_show.Rows) -> hw_show.Rows:
-        """The chosen columns of a table.
-
-        Raises:
-            ValueError: There is no such column.
-        """
-        for name in self.columns:
-            if name not in rows[0]:
-                raise ValueError(f"there is no column {name!r}; choose from {', '.join(rows[0])}")
-        return [{name: row[name] for name in self.columns or row} for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +148,7 @@ class EventCommand:
     roofline: Path | None = None
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
-    output: Annotated[Output, tyro.conf.arg(name="")] = Output()
+    output: Annotated[hw_show.Output, tyro.conf.arg(name="")] = hw_show.AS_TABLE
 
     def show(self) -> int:
         """Shows the event."""
@@ -231,7 +203,7 @@ class LayerCommand:
     platform: str = "vega"
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
-    output: Annotated[Output, tyro.conf.arg(name="")] = Output()
+    output: Annotated[hw_show.Output, tyro.conf.arg(name="")] = hw_show.AS_TABLE
 
     def show(self) -> int:
         """Shows the layer."""
@@ -249,7 +221,7 @@ class LayerCommand:
         row = setting.network.layers[self.index]
         title = f"Layer {self.index} {row.name}, {row.kind}, {row.macs} MAC, on {chip.name}"
         title = f"{title}; {setting.words}"
-        _print(title, tables.passes(result), self.output, [chip])
+        hw_show.print_rows(title, tables.passes(result), self.output, [chip])
         return 0
 
 
@@ -265,7 +237,7 @@ class CompareCommand:
     platforms: Annotated[tuple[str, ...], tyro.conf.Positional] = ("vega", "stm32l4")
     latent_layers: tuple[int, ...] = tuple(range(20, 28))
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
-    output: Annotated[Output, tyro.conf.arg(name="")] = Output()
+    output: Annotated[hw_show.Output, tyro.conf.arg(name="")] = hw_show.AS_TABLE
 
     def show(self) -> int:
         """Shows the comparison."""
@@ -279,36 +251,7 @@ class CompareCommand:
         rows = tables.comparison(results)
         rows += tables.means(rows)
         title = f"One learning event, by latent layer; {settings[0].words}"
-        _print(title, rows, self.output, chips)
-        return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelCommand:
-    """One kernel on one tile, cycle by cycle, with the columns of the RTL table.
-
-    Attributes:
-        name: Of the kernel, such as p1_2x4.
-        shape: As in the table: 32x64x64, C16_10x10, n1024, C32_HW16, N32_17x17.
-        cores: Workers.
-        fpu: Map of cores to FPUs.
-    """
-
-    name: Annotated[str, tyro.conf.Positional]
-    shape: str
-    cores: int = 8
-    fpu: FpuMap = "static"
-    output: Annotated[Output, tyro.conf.arg(name="")] = Output()
-
-    def show(self) -> int:
-        """Shows the row."""
-        from pulpsim.cluster.simulator import run_kernel
-
-        row = dataclasses.asdict(run_kernel(self.name, self.shape, self.cores, self.fpu))
-        if self.output.json:
-            print(json.dumps(self.output.select([row])[0]))
-        else:
-            _print("One kernel on one tile (cycles)", [row], self.output, [])
+        hw_show.print_rows(title, rows, self.output, chips)
         return 0
 
 
@@ -317,7 +260,8 @@ COMMANDS: dict[str, Any] = {
     "event": EventCommand,
     "layer": LayerCommand,
     "compare": CompareCommand,
-    "kernel": KernelCommand,
+    "kernel": hw_rows.KernelCommand,
+    "loop": hw_rows.LoopCommand,
 }
 
 
@@ -337,14 +281,3 @@ def main(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _SIGPIPE
     return code
-
-
-def _print(title: str, rows: hw_show.Rows, output: Output, chips: list[Platform]) -> None:
-    rows = output.select(rows)
-    if output.json:
-        print(json.dumps({"rows": rows, "unproven": hw_show.notes(chips)}, indent=1))
-    elif output.csv:
-        print(hw_show.csv_text(rows), end="")
-    else:
-        hw_show.show(title, rows)
-        hw_show.foot(chips)

@@ -1,7 +1,9 @@
 """Tables of `qlrjax hw`: for people, as JSON, as CSV. Units are in the keys."""
 
 import csv
+import dataclasses
 import io
+import json
 import shutil
 import sys
 from typing import Any
@@ -16,6 +18,38 @@ from rich.table import Table
 Rows = list[dict[str, Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How results are shown.
+
+    Attributes:
+        json: Print JSON and nothing else.
+        csv: Print CSV and nothing else.
+        columns: Show only these columns of the main table, named as in JSON and CSV. Tables that
+            are wider than the terminal are folded.
+    """
+
+    json: bool = False
+    csv: bool = False
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.json and self.csv:
+            raise ValueError("--json and --csv exclude each other; give one of them")
+
+    def select(self, rows: Rows) -> Rows:
+        """The chosen columns of a table.
+
+        Raises:
+            ValueError: There is no such column.
+        """
+        for name in self.columns:
+            if name not in rows[0]:
+                raise ValueError(f"there is no column {name!r}; choose from {', '.join(rows[0])}")
+        return [{name: row[name] for name in self.columns or row} for row in rows]
+
+
+AS_TABLE = Output()
 _HEADS = ("layer", "name", "step", "latent_layer", "tensor", "kernel", "shape")
 
 
@@ -132,3 +166,15 @@ def foot(chips: list[Platform]) -> None:
     found = notes(chips)
     if found:
         print("Simulated. Rests on values that are not proven:\n  " + "\n  ".join(found))
+
+
+def print_rows(title: str, rows: Rows, output: Output, chips: list[Platform]) -> None:
+    """A table as `output` says, and what it rests on on these chips."""
+    rows = output.select(rows)
+    if output.json:
+        print(json.dumps({"rows": rows, "unproven": notes(chips)}, indent=1))
+    elif output.csv:
+        print(csv_text(rows), end="")
+    else:
+        show(title, rows)
+        foot(chips)

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from support.values.tile_values import F32, U8, KernelValues, TileArray
 
+from qlrjax.integer import fixedpoint
+
 
 def sgd(
     w: Float[Array, " n"],
@@ -59,6 +61,17 @@ def narrow_and_pack(codes: UInt8[Array, "groups 8"], bits: int) -> tuple[UInt8[A
     return (jnp.packbits(flat, axis=1, bitorder="little"),)
 
 
+def round_and_pack(codes: UInt8[Array, "groups 8"], bits: int) -> tuple[UInt8[Array, "groups b"]]:
+    """Codes narrowed as the library narrows them, as a little-endian bit stream."""
+    small = fixedpoint.narrow(codes, bits)
+    return (jnp.packbits(_bits(small, bits), axis=1, bitorder="little"),)
+
+
+def _bits(codes: UInt8[Array, "groups 8"], bits: int) -> UInt8[Array, "groups flat"]:
+    places = np.arange(bits, dtype=np.uint8)[None, None]
+    return ((codes[:, :, None] >> places) & np.uint8(1)).reshape(codes.shape[0], 8 * bits)
+
+
 def _words(name: str) -> TileArray:
     return TileArray(name, F32, lambda s: (s.elements,))
 
@@ -67,15 +80,19 @@ def _bytes(name: str) -> TileArray:
     return TileArray(name, U8, lambda s: (s.elements,))
 
 
-def _replay(bits: int) -> tuple[KernelValues, KernelValues]:
+def _replay(bits: int) -> tuple[KernelValues, ...]:
+    """Programs for codes of 1 to 7 bits: those that are there."""
     packed = TileArray("packed", U8, lambda s: (s.elements // 8, bits))
     eight = TileArray("codes", U8, lambda s: (s.elements // 8, 8))
     floats = TileArray("y", F32, lambda s: (s.elements // 8, 8))
-    packing = functools.partial(narrow_and_pack, bits=bits)
-    return (
-        KernelValues(f"e9_unp{bits}", (packed,), (floats,), unpack, {"scale": F32}),
-        KernelValues(f"e9_pck{bits}", (eight,), (packed,), packing),
-    )
+    cutting = functools.partial(narrow_and_pack, bits=bits)
+    rounding = functools.partial(round_and_pack, bits=bits)
+    found = [KernelValues(f"e9_unp{bits}", (packed,), (floats,), unpack, {"scale": F32})]
+    if bits >= 6:
+        found.append(KernelValues(f"e9_pck{bits}", (eight,), (packed,), cutting))
+    if bits <= 6:
+        found.append(KernelValues(f"e9_rnd{bits}", (eight,), (packed,), rounding))
+    return tuple(found)
 
 
 VALUES = (
@@ -91,6 +108,5 @@ VALUES = (
     KernelValues("e3_fwd", (_words("x"),), (_bytes("mask"), _words("y")), relu),
     KernelValues("e3_bwd", (_words("dy"), _bytes("mask")), (_words("dx"),), masked),
     KernelValues("e10_relu6", (_words("x"),), (_bytes("mask"), _words("y")), relu6),
-    *_replay(7),
-    *_replay(6),
+    *(kernel for bits in range(1, 8) for kernel in _replay(bits)),
 )

@@ -1,15 +1,17 @@
 """Integer inference with requantization: pointwise, depthwise and first convolution.
 
-As on the cores, kappa * acc + lambda stays in 32 bits; the ranges that quantization picks keep it
-there, so the bits are those of the 64-bit contract.
+In 32 bits, as the measured programs do it, or in 64 as the wide ones and the contract do.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Int8, Int32, UInt8
 from support.values.tile_values import S8, S32, U8, KernelValues, TileArray
+
+from qlrjax.integer import fixedpoint
 
 
 def requantize(
@@ -18,8 +20,23 @@ def requantize(
     lam: Int32[Array, "*#s"],
     shift: Int[Array, ""],
 ) -> UInt8[Array, "*s"]:
-    """clip((kappa acc + lam) >> shift) to a byte."""
+    """clip((kappa acc + lam) >> shift) to a byte, in 32 bits."""
     return jnp.clip((acc * kappa + lam) >> shift, 0, 255).astype(jnp.uint8)
+
+
+def requantize_wide(
+    acc: Int32[Array, "*s"],
+    kappa: Int32[Array, "*#s"],
+    lam: Int32[Array, "*#s"],
+    shift: Int[Array, ""],
+) -> UInt8[Array, "*s"]:
+    """The same in 64 bits, for shifts of 1 to 31 behind which the value has 32 bits."""
+    high, low = fixedpoint.multiply_add(acc, kappa, lam)
+    below = jax.lax.shift_right_logical(low, jnp.broadcast_to(shift, low.shape).astype(jnp.int32))
+    return jnp.clip(below | (high << (32 - shift)), 0, 255).astype(jnp.uint8)
+
+
+Finish = Callable[..., UInt8[Array, "*s"]]
 
 
 def pointwise(
@@ -28,10 +45,11 @@ def pointwise(
     kappa: Int32[Array, " n"],
     lam: Int32[Array, " n"],
     shift: Int[Array, ""],
+    finish: Finish = requantize,
 ) -> tuple[UInt8[Array, "m n"]]:
     """Pixels x channels of a pointwise layer."""
     acc = jnp.matmul(x.astype(jnp.int32), w.T.astype(jnp.int32), preferred_element_type=jnp.int32)
-    return (requantize(acc, kappa[None], lam[None], shift),)
+    return (finish(acc, kappa[None], lam[None], shift),)
 
 
 def depthwise(
@@ -41,6 +59,7 @@ def depthwise(
     lam: Int32[Array, " c"],
     shift: Int[Array, ""],
     stride: int = 1,
+    finish: Finish = requantize,
 ) -> tuple[UInt8[Array, "c hout wout"]]:
     """Padded input; each row of weights ends with a zero."""
     rows, columns = (x.shape[1] - 3) // stride + 1, (x.shape[2] - 3) // stride + 1
@@ -51,7 +70,7 @@ def depthwise(
             acc = acc + window.astype(jnp.int32) * w[:, 4 * row + column, None, None].astype(
                 jnp.int32
             )
-    return (requantize(acc, kappa[:, None, None], lam[:, None, None], shift),)
+    return (finish(acc, kappa[:, None, None], lam[:, None, None], shift),)
 
 
 def first_convolution(
@@ -60,6 +79,7 @@ def first_convolution(
     kappa: Int32[Array, " n"],
     lam: Int32[Array, " n"],
     shift: Int[Array, ""],
+    finish: Finish = requantize,
 ) -> tuple[UInt8[Array, "hout wout n"]]:
     """3x3, stride 2, on the three input rows of every output row."""
     wout = (rows.shape[2] - 1) // 2
@@ -72,7 +92,7 @@ def first_convolution(
         (((2,), (1,)), ((), ())),
         preferred_element_type=jnp.int32,
     )
-    return (requantize(acc, kappa[None, None], lam[None, None], shift),)
+    return (finish(acc, kappa[None, None], lam[None, None], shift),)
 
 
 def pool(
@@ -80,9 +100,10 @@ def pool(
     kappa: Int32[Array, " c"],
     lam: Int32[Array, " c"],
     shift: Int[Array, ""],
+    finish: Finish = requantize,
 ) -> tuple[UInt8[Array, " c"]]:
     """Sum over the pixels, requantized; kappa holds their number."""
-    return (requantize(jnp.sum(x.astype(jnp.int32), axis=1), kappa, lam, shift),)
+    return (finish(jnp.sum(x.astype(jnp.int32), axis=1), kappa, lam, shift),)
 
 
 def input_rows(x: UInt8[Array, "hin win 3"]) -> UInt8[Array, "hout 3 win 3"]:
@@ -101,49 +122,55 @@ _EACH = (
 )
 _SHIFT = {"shift": S32}
 
-VALUES = (
-    KernelValues(
-        "i1_4x2",
-        (
-            TileArray("w", S8, lambda s: (s.n, s.k), None),
-            TileArray("x", U8, lambda s: (s.pixels, s.k)),
-            *_SHARED,
-        ),
-        (TileArray("y", U8, lambda s: (s.pixels, s.n)),),
-        pointwise,
-        _SHIFT,
-    ),
-    *(
+
+def _values(wide: str, finish: Finish) -> tuple[KernelValues, ...]:
+    """Of the programs that requantize one way; `wide` is in their names."""
+    return (
         KernelValues(
-            name,
+            f"i1{wide}_4x2",
             (
-                TileArray("x", U8, lambda s: (s.channels, s.hin, s.win)),
-                TileArray("w", S8, lambda s: (s.channels, 12)),
-                *_EACH,
+                TileArray("w", S8, lambda s: (s.n, s.k), None),
+                TileArray("x", U8, lambda s: (s.pixels, s.k)),
+                *_SHARED,
             ),
-            (TileArray("y", U8, lambda s: (s.channels, s.hout, s.wout)),),
-            functools.partial(depthwise, stride=stride),
+            (TileArray("y", U8, lambda s: (s.pixels, s.n)),),
+            functools.partial(pointwise, finish=finish),
             _SHIFT,
-        )
-        for name, stride in (("i2_dw", 1), ("i2s_dw", 2))
-    ),
-    KernelValues(
-        "i4_pool",
-        (TileArray("x", U8, lambda s: (s.channels, s.hw)), *_EACH),
-        (TileArray("y", U8, lambda s: (s.channels,)),),
-        pool,
-        _SHIFT,
-    ),
-    # The share's own input rows overlap its neighbours'; give them with `input_rows`.
-    KernelValues(
-        "i3_conv",
-        (
-            TileArray("w", S8, lambda s: (s.n, 28), None),
-            TileArray("x", U8, lambda s: (s.hout, 3, s.win, 3)),
-            *_SHARED,
         ),
-        (TileArray("y", U8, lambda s: (s.hout, s.wout, s.n)),),
-        first_convolution,
-        _SHIFT,
-    ),
-)
+        *(
+            KernelValues(
+                name,
+                (
+                    TileArray("x", U8, lambda s: (s.channels, s.hin, s.win)),
+                    TileArray("w", S8, lambda s: (s.channels, 12)),
+                    *_EACH,
+                ),
+                (TileArray("y", U8, lambda s: (s.channels, s.hout, s.wout)),),
+                functools.partial(depthwise, stride=stride, finish=finish),
+                _SHIFT,
+            )
+            for name, stride in ((f"i2{wide}_dw", 1), (f"i2s{wide}_dw", 2))
+        ),
+        KernelValues(
+            f"i4{wide}_pool",
+            (TileArray("x", U8, lambda s: (s.channels, s.hw)), *_EACH),
+            (TileArray("y", U8, lambda s: (s.channels,)),),
+            functools.partial(pool, finish=finish),
+            _SHIFT,
+        ),
+        # The share's own input rows overlap its neighbours'; give them with `input_rows`.
+        KernelValues(
+            f"i3{wide}_conv",
+            (
+                TileArray("w", S8, lambda s: (s.n, 28), None),
+                TileArray("x", U8, lambda s: (s.hout, 3, s.win, 3)),
+                *_SHARED,
+            ),
+            (TileArray("y", U8, lambda s: (s.hout, s.wout, s.n)),),
+            functools.partial(first_convolution, finish=finish),
+            _SHIFT,
+        ),
+    )
+
+
+VALUES = (*_values("", requantize), *_values("w", requantize_wide))
