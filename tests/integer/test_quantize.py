@@ -14,9 +14,14 @@ from qlrjax.streams import synthetic
 
 CONVENTIONS = {
     "tensorflow": {"padding_convention": "tensorflow", "activation": "relu6"},
-    "pytorch": {"padding_convention": "pytorch", "activation": "relu", "bn_epsilon": 1e-5,
-                "pixel_mean": (123.7, 116.3, 103.5), "pixel_std": (58.4, 57.1, 57.4)},
-}  # fmt: skip
+    "pytorch": {
+        "padding_convention": "pytorch",
+        "activation": "relu",
+        "bn_epsilon": 1e-5,
+        "pixel_mean": (123.7, 116.3, 103.5),
+        "pixel_std": (58.4, 57.1, 57.4),
+    },
+}
 
 
 @functools.cache
@@ -132,7 +137,7 @@ def changed(layer, **values):
         {"gamma": (4, 300.0)},  # saturates on most inputs
         {"beta": (slice(None), -50.0)},  # a layer that is all 0: no range at all
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("layer", ["conv1", "conv2_1/dw", "conv2_1/sep"])
 def test_dead_and_saturating_channels(layer, damage):
     """They cost the others nothing: the rest is as close to the floats as before."""
@@ -154,7 +159,7 @@ def test_weights_that_are_not_finite_are_named(bad):
 @pytest.mark.parametrize(
     "wrong",
     [np.zeros((0, 32, 32, 3), np.uint8), np.zeros((2, 31, 32, 3), np.uint8)],
-)  # fmt: skip
+)
 def test_images_that_do_not_fit_are_named(wrong):
     network, parameters = network_of()
     with pytest.raises(ValueError, match="at least one uint8 image of shape"):

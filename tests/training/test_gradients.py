@@ -52,9 +52,15 @@ def session(latent_layer, activation="relu6", convention="tensorflow", hw=(39, 4
     if latent_layer == 0:  # its first five layers: conv, depthwise with both strides, pointwise
         below = network.layers[:5]
         head = Layer(
-            5, "linear", "linear", below[-1].out_channels, 10, (1, 1), (1, 1),
+            5,
+            "linear",
+            "linear",
+            below[-1].out_channels,
+            10,
+            (1, 1),
+            (1, 1),
             inputs=(below[-1].name,),
-        )  # fmt: skip
+        )
         network = dataclasses.replace(network, layers=(*below, head))
     random = np.random.default_rng(100 + latent_layer)
     cut = Cut(network, latent_layer)

@@ -59,8 +59,12 @@ def keras_file(path, width=0.25, without=()):
                 kernel = kernel[None, None] if layer.kind == "pointwise" else kernel
                 key = "kernel:0"
             tensors = {f"{name}/{name}/{key}": kernel}
-            norms = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean",
-                     "variance": "moving_variance"}  # fmt: skip
+            norms = {
+                "gamma": "gamma",
+                "beta": "beta",
+                "mean": "moving_mean",
+                "variance": "moving_variance",
+            }
             for ours, theirs in norms.items():
                 tensors[f"{name}_bn/{name}_bn/{theirs}:0"] = own[ours]
             for tensor, value in tensors.items():

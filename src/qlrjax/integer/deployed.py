@@ -70,9 +70,19 @@ def layer(
         ContractViolation: The sentence names the layer, what is wrong and what is allowed.
     """
     return _build(
-        name, kind=kind, weight=weight, kappa=kappa, lam=lam, shift=shift, stride=stride,
-        padding=padding, pad_value=pad_value, bits=bits, bias=bias, layout=layout,
-    )  # fmt: skip
+        name,
+        kind=kind,
+        weight=weight,
+        kappa=kappa,
+        lam=lam,
+        shift=shift,
+        stride=stride,
+        padding=padding,
+        pad_value=pad_value,
+        bits=bits,
+        bias=bias,
+        layout=layout,
+    )
 
 
 def stage(layers: Sequence[Mapping[str, Any]], in_shape: tuple[int, int, int]) -> Stage:
@@ -95,9 +105,11 @@ def stage(layers: Sequence[Mapping[str, Any]], in_shape: tuple[int, int, int]) -
         unknown = set(arguments) - {*_FIELDS, *_OPTIONS}
         missing = {"kind", "weight", "kappa", "lam", "shift"} - set(arguments)
         if unknown or missing:
-            what = f"has an unknown {sorted(unknown)[0]!r}" if unknown else (
-                f"lacks {sorted(missing)[0]!r}"
-            )  # fmt: skip
+            what = (
+                f"has an unknown {sorted(unknown)[0]!r}"
+                if unknown
+                else (f"lacks {sorted(missing)[0]!r}")
+            )
             raise ContractViolation(
                 f"{name} {what}; a layer takes {', '.join((*_OPTIONS, *_FIELDS))}"
             )

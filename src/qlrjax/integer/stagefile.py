@@ -92,9 +92,15 @@ def load(path: Path, classes: int) -> Extractor:
 def _conventions(network: Network) -> dict[str, Any]:
     if network.name != "mobilenet_v1":
         return {"graph": described.to_values(network)}
-    return {"width": network.width, "resolution": network.in_hw, "activation": network.activation,
-            "padding_convention": network.padding_convention, "bn_epsilon": network.bn_epsilon,
-            "pixel_mean": network.pixel_mean, "pixel_std": network.pixel_std}  # fmt: skip
+    return {
+        "width": network.width,
+        "resolution": network.in_hw,
+        "activation": network.activation,
+        "padding_convention": network.padding_convention,
+        "bn_epsilon": network.bn_epsilon,
+        "pixel_mean": network.pixel_mean,
+        "pixel_std": network.pixel_std,
+    }
 
 
 def _network(conventions: dict[str, Any], classes: int) -> Network:
