@@ -50,6 +50,8 @@ SHAPES = {
     "e3_fwd": ["n100"],
     "e3_bwd": ["n100"],
     "e10_relu6": ["n100"],
+    "h1_up": ["n100"],
+    "h1_down": ["n100"],
     "e9_unp7": ["n104"],
     "e9_unp6": ["n104"],
     "e9_pck7": ["n104"],
@@ -80,6 +82,8 @@ UNMEASURED = {
     "i2s_dw",
     "i4_pool",
     "c0_im2col",
+    "h1_up",
+    "h1_down",
     *WIDE,
     *(f"e9_unp{bits}" for bits in range(1, 6)),
     *(f"e9_rnd{bits}" for bits in range(1, 7)),
@@ -90,7 +94,9 @@ CASES = [(name, shape) for name, shapes in SHAPES.items() for shape in shapes]
 def _random(rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     if np.dtype(dtype) == np.float32:
         return rng.normal(0, 2, shape).astype(np.float32)
-    low, high = {"uint8": (0, 256), "int8": (-128, 128), "int32": (1, 20)}[np.dtype(dtype).name]
+    low, high = {"uint8": (0, 256), "int8": (-128, 128), "int32": (1, 20), "uint16": (0, 31744)}[
+        np.dtype(dtype).name
+    ]
     return rng.integers(low, high, shape).astype(dtype)
 
 

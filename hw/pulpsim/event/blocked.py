@@ -101,7 +101,7 @@ def forward(ops: Operands, layer: Layer) -> BlockedProduct | BlockedPlanes:
         samples * area,
         ops.weights(layer),
         _image_or(ops, layer, area),
-        Side(writes=(ops.map("z", layer),)),
+        ops.stored(layer, area),
         units=(2, 4, _unit(ops, layer)),
         fused=("e5_stat",) if ops.whole else (),
         columns=layer.kind == "conv",
@@ -134,7 +134,8 @@ def depthwise_forward(ops: Operands, layer: Layer) -> BlockedPlanes:
     calls = (layers.window(layer, {1: "d1_col", 2: "d1s_col"}),)
     if ops.whole:
         calls = (*calls, Call("e5_stat", "pixels", width))
-    target = Operand(width, write=True, apart=True)
+    calls = (*calls, *ops.written_calls(width))
+    target = Operand(width, ops.setting.map_bytes, write=True, apart=True)
     operands = (layers.padded_input(layer, "l2"), layers.taps("l2"), target)
     windows = Planes(1, height, calls, operands, 1, layer.macs // layer.out_channels)
     return BlockedPlanes(
@@ -218,7 +219,8 @@ def store_gradient(ops: Operands, layer: Layer) -> BlockedPlanes:
     area = pixels(layer)
     streams, step = ops.gradient(layer, area)
     assert step is not None
-    step = dataclasses.replace(step, writes=(float(ops.setting.map_bytes),))
+    calls = (*step.calls, *ops.written_calls(area))
+    step = dataclasses.replace(step, calls=calls, writes=(float(ops.setting.map_bytes),))
     reads = tuple(dataclasses.replace(one, share=one.share * area) for one in streams)
     samples = ops.setting.samples_per_minibatch
     writes = (ops.map("dz", layer, area),)

@@ -40,6 +40,19 @@ class Operands:
         """A stored map: z or dy of a layer."""
         return Stream(f"{letter} {layer.index}", self.setting.map_bytes, share)
 
+    @property
+    def up(self) -> str | None:
+        """Kernel that makes stored maps FP32, if they are not."""
+        return "h1_up" if self.setting.maps == "float16" else None
+
+    def read_calls(self, unit: int, times: int = 1) -> tuple[Call, ...]:
+        """What runs over maps when they arrive."""
+        return (Call("h1_up", "elements", unit),) * times if self.up else ()
+
+    def written_calls(self, unit: int) -> tuple[Call, ...]:
+        """What runs over a map before it leaves."""
+        return (Call("h1_down", "elements", unit),) if self.up else ()
+
     def codes(self, share: int | float = 1.0) -> Stream:
         """Latents of the mini-batch, new and replayed, as they are stored."""
         return Stream("latent codes", self.setting.bits / 8, share, by_sample=True)
@@ -55,7 +68,8 @@ class Operands:
 
     def normalise(self, unit: int, apart: bool = False) -> Step:
         """A layer's raw output to its activation; the ReLU's mask stays in L1."""
-        calls = (Call("e4_bn", "pixels", unit), Call(self.relu, "elements", unit))
+        norm = (Call("e4_bn", "pixels", unit), Call(self.relu, "elements", unit))
+        calls = (*self.read_calls(unit), *norm)
         stored = self.setting.map_bytes
         return Step(calls, (stored,), (4.0,), scratch_bytes=1.0, unit=unit, apart=apart)
 
@@ -88,9 +102,9 @@ class Operands:
             streams = (self.map("z", layer), Stream("pooled gradient", 4.0, 1.0 / unit))
             return streams, Step(calls, (size, 4.0 / unit), (4.0,), 9.0, unit, apart)
         if not self.whole or stored:
-            step = self._copy(unit) if apart else None
+            step = self._copy(unit) if apart or self.up else None
             return (self.map("dz", layer),), step
-        calls = (Call("e6b_bnbwd", "pixels", unit),)
+        calls = (*self.read_calls(unit, 2), Call("e6b_bnbwd", "pixels", unit))
         streams = (self.map("dy", layer), self.map("z", layer))
         return streams, Step(calls, (size, size), (4.0,), unit=unit, apart=apart)
 
@@ -101,9 +115,16 @@ class Operands:
         calls = (*self._mask(unit), Call("e6a_bnsum", "pixels", unit))
         if not self.whole:
             calls = (*calls, Call("e4_bn", "pixels", unit))
+        calls = (*calls, *self.written_calls(unit))
         step = Step(calls, (4.0, size), (size,), scratch_bytes=5.0, unit=unit)
         letter = "dy" if self.whole else "dz"
         return Side((self.map("z", below),), step, (self.map(letter, below),))
+
+    def stored(self, layer: Layer, unit: int) -> Side:
+        """A raw output on its way out, rounded first where maps are narrower."""
+        size = self.setting.map_bytes
+        step = Step(self.written_calls(unit), (4.0,), (size,), unit=unit) if self.up else None
+        return Side(step=step, writes=(self.map("z", layer),))
 
     def pooled(self, layer: Layer) -> bool:
         """Whether the pooling follows."""
@@ -122,6 +143,7 @@ class Operands:
     def _mask(self, unit: int) -> tuple[Call, ...]:
         """ReLU's gradient from the raw output."""
         return (
+            *self.read_calls(unit),
             Call("e4_bn", "pixels", unit),
             Call(self.relu, "elements", unit),
             Call("e3_bwd", "elements", unit),
@@ -129,4 +151,4 @@ class Operands:
 
     def _copy(self, unit: int) -> Step:
         size = self.setting.map_bytes
-        return Step((), (size,), (4.0,), unit=unit, apart=True)
+        return Step(self.read_calls(unit), (size,), (4.0,), unit=unit, apart=True)

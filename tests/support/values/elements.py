@@ -2,9 +2,10 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt8, UInt16
 from support.values.tile_values import F32, U8, KernelValues, TileArray
 
 from qlrjax.integer import fixedpoint
@@ -41,6 +42,16 @@ def relu6(x: Float[Array, " n"]) -> tuple[UInt8[Array, " n"], Float[Array, " n"]
 def masked(dy: Float[Array, " n"], mask: UInt8[Array, " n"]) -> tuple[Float[Array, " n"]]:
     """Gradient where the mask is set."""
     return (jnp.where(mask > 0, dy, 0.0),)
+
+
+def halves_up(halves: UInt16[Array, " n"]) -> tuple[Float[Array, " n"]]:
+    """float16, by its bits, to float32."""
+    return (jax.lax.bitcast_convert_type(halves, jnp.float16).astype(jnp.float32),)
+
+
+def halves_down(x: Float[Array, " n"]) -> tuple[UInt16[Array, " n"]]:
+    """float32 to the bits of the nearest float16."""
+    return (jax.lax.bitcast_convert_type(x.astype(jnp.float16), jnp.uint16),)
 
 
 def unpack(
@@ -80,6 +91,10 @@ def _bytes(name: str) -> TileArray:
     return TileArray(name, U8, lambda s: (s.elements,))
 
 
+def _halves() -> TileArray:
+    return TileArray("halves", np.uint16, lambda s: (s.elements,))
+
+
 def _replay(bits: int) -> tuple[KernelValues, ...]:
     """Programs for codes of 1 to 7 bits: those that are there."""
     packed = TileArray("packed", U8, lambda s: (s.elements // 8, bits))
@@ -108,5 +123,7 @@ VALUES = (
     KernelValues("e3_fwd", (_words("x"),), (_bytes("mask"), _words("y")), relu),
     KernelValues("e3_bwd", (_words("dy"), _bytes("mask")), (_words("dx"),), masked),
     KernelValues("e10_relu6", (_words("x"),), (_bytes("mask"), _words("y")), relu6),
+    KernelValues("h1_up", (_halves(),), (_words("y"),), halves_up),
+    KernelValues("h1_down", (_words("x"),), (_halves(),), halves_down),
     *(kernel for bits in range(1, 8) for kernel in _replay(bits)),
 )
