@@ -117,8 +117,9 @@ def test_stride_two_gradients_count_the_taps_of_the_forward_pass():
 # not the paper's 65x and 37x, which nothing is fitted to: a change of any rule of tiles, stalls,
 # transfers or energy shows here, whatever it is for. They were 61.0892359, 33.2049556, 2.10828820:
 # a tile's transfers are queued with one set-up, as in the RTL's tile loops (last layer -15 %),
-# requantization takes 64 bits and the off-chip RAM transactions (time ratio -4 %).
-MODEL = {"time_ratio": 58.4735903, "chip_energy_ratio": 31.7832257, "last_layer_s": 1.79283756}
+# requantization takes 64 bits and the off-chip RAM transactions (time ratio -4 %). Small
+# tiles are tried too (+0.4 %).
+MODEL = {"time_ratio": 58.7361040, "chip_energy_ratio": 31.9259146, "last_layer_s": 1.79283756}
 
 
 def test_the_models_own_headline_stands(events):

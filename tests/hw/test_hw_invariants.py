@@ -201,36 +201,36 @@ def test_the_search_is_stable_under_the_order_of_candidates():
 
 
 # Pinned after the model was checked; a change of any of these is a change of published figures.
-# Layer by sample moved by +0.18 % (l = 27), +0.12 % (l = 23) and in joules by +2 % there: of many
-# candidates the search tries only tiles near the limit of L1, and picks another within its slack.
+# Moved by -2.2 % at l = 27, up to -1.2 % at l = 23 (joules +3.4 % layer by sample), below 0.1 %
+# elsewhere: the search tries small tiles too, since a pass waits for its first tile to arrive.
 # The blocked rows are the schedule that is costed unless another is named.
 # All moved: the law of the RTL's tile loops (-2 % at l = 27, within 1 % elsewhere), requantization
 # in 64 bits (+10 % at l = 27), transactions of the off-chip RAM (+20 % layer by sample at l = 23,
 # whose rows are short; below 1 % in blocks).
 ONE = {"schedule": "layer-by-sample", "statistics": "running"}
 GOLDEN = (
-    ("vega", (1.0, 128), 27, ONE, 14.904696, 0.96007605, 5_734_736),
+    ("vega", (1.0, 128), 27, ONE, 14.582149, 0.94007768, 5_734_736),
     (
         "vega",
         (0.25, 128),
         23,
         {**ONE, "statistics": "minibatch", "bits": 7, "replays": 500},
-        25.449702,
-        4.8718164,
+        25.270527,
+        5.0381109,
         36_480_240,
     ),
-    ("stm32l4", (1.0, 128), 24, ONE, 31229.71, 1220.1273, 36_498_368),
-    ("vega", (1.0, 128), 24, {}, 415.97486, 38.922489, 63_802_304),
+    ("stm32l4", (1.0, 128), 24, ONE, 31229.781, 1220.1297, 36_498_368),
+    ("vega", (1.0, 128), 24, {}, 415.66402, 38.908401, 63_802_304),
     (
         "vega",
         (0.25, 128),
         23,
         {"bits": 7, "replays": 500, "statistics": "running"},
-        15.09584,
-        1.9534152,
+        14.911438,
+        1.9423521,
         16_411_376,
     ),
-    ("stm32l4", (1.0, 128), 24, {}, 32971.25, 1181.0655, 63_802_304),
+    ("stm32l4", (1.0, 128), 24, {}, 32971.108, 1181.0607, 63_802_304),
 )
 
 

@@ -9,8 +9,9 @@ from pulpsim.cost.machine import Machine
 from pulpsim.cost.tiling import Cost, choose
 
 RATIO = 1.2
-SLACK = 0.01
+COARSE = 1.7
 MANY = 500
+SLACK = 0.01
 Tile = tuple[int, ...]
 
 
@@ -65,19 +66,12 @@ class Costs:
         return self._found[work]
 
     def _worth_trying(self, work: Tiled) -> tuple[np.ndarray, ...]:
-        """Candidates that may fit; of many whose neighbours are thinned out, those near the limit.
+        """Candidates that may fit, small ones too: a pass waits for its first tile to arrive.
 
-        A tile that could be half as large again in every direction in which it is cut is left out.
+        Where there are many, neighbours lie further apart.
         """
         tiles = work.candidates(self.ratio)
-        room = float(self.machine.l1_bytes)
-        kept = work.least_bytes(*tiles) <= room
-        if self.ratio > 1 and kept.sum() > MANY:
-            inside = np.ones_like(kept)
-            for axis, sizes in enumerate(tiles):
-                larger = np.minimum(sizes * 1.5, sizes.max())
-                grown = work.least_bytes(*tiles[:axis], larger, *tiles[axis + 1 :])
-                inside &= (sizes >= sizes.max()) | (1.5 * grown <= room)
-            whole = np.all([sizes >= sizes.max() for sizes in tiles], axis=0)
-            kept &= ~inside | whole
+        if self.ratio > 1 and len(tiles[0]) > MANY:
+            tiles = work.candidates(max(self.ratio, COARSE))
+        kept = work.least_bytes(*tiles) <= float(self.machine.l1_bytes)
         return tuple(sizes[kept] for sizes in tiles) if kept.any() else tiles
