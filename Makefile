@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test fuzz lint docs wheel-test bench chaos attack soak clean
+.PHONY: help run test firmware-test fuzz lint docs wheel-test bench chaos attack soak clean
 
 help:
 	@grep -B1 -E '^[a-z-]+:.*$$' $(MAKEFILE_LIST) | grep -E '^#' | sed 's/^# //'
@@ -18,6 +18,22 @@ run: $(VENV)/.installed
 # make test: the whole suite, under 10 minutes on 2 cores
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2
+
+# What the boards need; Debian's packages, installed where that is allowed and left alone elsewhere.
+BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \
+  gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang cppcheck
+# make firmware-test: the firmware on emulated boards, its power failing, under analysers; 8 minutes
+firmware-test: $(VENV)/.developing
+	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+	  echo "not root on Debian: tests whose tools are missing are skipped"; \
+	elif ! dpkg --status $(BOARD_PACKAGES) >/dev/null 2>&1; then \
+	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
+	  timeout 400 apt-get install -qq --no-install-recommends $(BOARD_PACKAGES) >/dev/null \
+	  || echo "the packages cannot be installed: tests whose tools are missing are skipped"; fi
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group firmware; \
+	else $(PIP) --constraint constraints.txt --group firmware; fi
+	QLRJAX_BOARDS=1 $(BIN)/python -m pytest --numprocesses 2 tests/export/test_firmware_boards.py
 
 # make fuzz: every property with fresh seeds and ten times the examples
 fuzz: $(VENV)/.developing

@@ -36,19 +36,21 @@ class Count:
 class CortexM4:
     """One program; `call` runs one of its functions."""
 
-    def __init__(self, elf: Path, prefix: str = "arm-none-eabi-"):
+    def __init__(self, elf: Path, prefix: str = "arm-none-eabi-", *, counts: bool = True):
         self.machine = unicorn.Uc(
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
         self.machine.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M4)
         for start, size in (*_MEMORIES, (_ARGUMENTS, _ROOM), (_RETURN, 4096)):
             self.machine.mem_map(start, size)
-        _load(self.machine, elf.read_bytes())
+        load(self.machine, elf.read_bytes())
         listed = subprocess.run([f"{prefix}nm", elf], check=True, capture_output=True, text=True)
         rows = (line.split() for line in listed.stdout.splitlines())
         self.symbols = {row[-1]: int(row[0], 16) for row in rows if len(row) == 3}
         self.used, self.blocks, self.taken = _ARGUMENTS, Counter(), Counter()
-        self.machine.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
+        self.counts = counts
+        if counts:
+            self.machine.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
         self.decoder = capstone.Cs(
             capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
         )
@@ -73,8 +75,8 @@ class CortexM4:
         content = bytes(self.machine.mem_read(at, like.nbytes))
         return np.frombuffer(content, like.dtype).reshape(like.shape)
 
-    def call(self, name: str, *words: int) -> Count:
-        """Runs a function to its end."""
+    def call(self, name: str, *words: int) -> Count | None:
+        """Runs a function to its end; counts what it took."""
         self.blocks.clear()
         stack = _ARGUMENTS + _ROOM - 4096
         self.machine.mem_write(stack, struct.pack(f"<{len(words[4:])}I", *words[4:]))
@@ -83,7 +85,7 @@ class CortexM4:
         for register, word in enumerate(words[:4]):
             self.machine.reg_write(arm.UC_ARM_REG_R0 + register, word)
         self.machine.emu_start(self.symbols[name] | 1, _RETURN)
-        return self._count()
+        return self._count() if self.counts else None
 
     def _count(self) -> Count:
         instructions = cycles = 0
@@ -102,7 +104,7 @@ class CortexM4:
         return Count(instructions, cycles, mix)
 
 
-def _load(machine: unicorn.Uc, content: bytes) -> None:
+def load(machine: unicorn.Uc, content: bytes) -> None:
     """Loads an ELF file's segments where they run."""
     start, size, count = (
         *struct.unpack_from("<I", content, 28),

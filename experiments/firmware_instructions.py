@@ -1,0 +1,155 @@
+"""Instructions and cycles per multiply-accumulate of the firmware's kernels on a Cortex-M4F.
+
+Source: CMSIS-NN takes 1.8 instructions (1x1, 128 to 128 channels, 8x8) and 8.3 (3x3 depthwise)
+under the same compiler. The exported firmware, built by arm-none-eabi-gcc -O3, runs in an emulator
+(unicorn) that counts its instructions; every result is compared with NumPy. Cycles by Arm's
+published instruction timing without wait states (`tests/support/cortex_m4.py`), not measured.
+
+    make firmware-test    # once: the compiler and the emulator
+    PYTHONPATH=tests .venv/bin/python experiments/firmware_instructions.py
+
+Expected: 1x1 1.6, depthwise 5.1, first convolution 2.4, FP32 2.5 to 2.7 instructions; 20 seconds.
+"""
+
+import dataclasses
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from support import firmware, oracle
+from support.cortex_m4 import CortexM4
+
+from qlrjax.export.firmware import tables
+from qlrjax.integer.frozen import IntegerLayer
+
+KINDS = ("conv", "depthwise", "pointwise")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A kernel on a shape."""
+
+    what: str
+    instructions: float
+    cycles: float
+    target: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An integer layer: square kernel, both paddings equal."""
+
+    kind: str
+    size: int
+    inputs: int
+    outputs: int
+    stride: int = 1
+    target: str = ""
+
+
+CASES = (
+    Case("pointwise", 8, 128, 128, target="1.8"),
+    Case("pointwise", 16, 32, 64),
+    Case("pointwise", 3, 256, 256),
+    Case("depthwise", 8, 128, 128, target="6"),
+    Case("depthwise", 16, 64, 64, 2),
+    Case("depthwise", 48, 8, 8),
+    Case("conv", 97, 3, 32, 2, target="2.5"),
+    Case("conv", 97, 3, 8, 2),
+)
+FLOATS = (
+    ("qlr_multiply", "forward"),
+    ("qlr_multiply_back", "input gradient"),
+    ("qlr_multiply_outer", "weight gradient"),
+)
+
+
+def main() -> None:
+    """Prints the table."""
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        firmware.Twin(25, 6, size=(48, 48)).export(folder, "mps2-an386", 16)
+        subprocess.run(["make", "-s", "-C", folder], check=True)
+        elf = folder / "build/qlr.elf"
+        rows = [integer_row(CortexM4(elf), random, case) for case in CASES]
+        rows += [float_row(CortexM4(elf), random, *one) for one in FLOATS]
+    print("| kernel | instructions a MAC | cycles a MAC | target |\n|---|--:|--:|--:|")
+    for row in rows:
+        print(f"| {row.what} | {row.instructions:.2f} | {row.cycles:.2f} | {row.target} |")
+
+
+def integer_row(machine: CortexM4, random: np.random.Generator, case: Case) -> Row:
+    kernel, pad = (1, 0) if case.kind == "pointwise" else (3, 1)
+    out = (case.size + 2 * pad - kernel) // case.stride + 1
+    shapes = {
+        "conv": (kernel, kernel, case.inputs, case.outputs),
+        "depthwise": (kernel, kernel, case.inputs),
+        "pointwise": (case.inputs, case.outputs),
+    }
+    layer = IntegerLayer(
+        kind=case.kind,
+        stride=case.stride,
+        padding=((pad, pad), (pad, pad)),
+        weight=random.integers(-127, 128, shapes[case.kind]).astype(np.int8),
+        kappa=random.integers(1, 2**16, case.outputs).astype(np.int32),
+        lam=random.integers(-(2**20), 2**26, case.outputs).astype(np.int32),
+        shift=24,
+        bits=8,
+        pad_value=np.zeros(case.inputs, np.uint8),
+    )
+    images = random.integers(0, 256, (case.size, case.size, case.inputs)).astype(np.uint8)
+    x, y = machine.place(images), machine.place(bytes(out * out * case.outputs))
+    sizes = (case.size, case.size, case.inputs, out, out, case.outputs)
+    scale = np.stack([np.asarray(layer.kappa), np.asarray(layer.lam)], axis=1)
+    record = struct.pack(
+        "<6B6HBBBxxxIII",
+        KINDS.index(case.kind),
+        kernel,
+        kernel,
+        case.stride,
+        pad,
+        pad,
+        *sizes,
+        24,
+        255,
+        int(tables.is_short(layer)),
+        machine.place(tables.packed(layer)),
+        machine.place(scale),
+        machine.place(np.asarray(layer.pad_value)),
+    )
+    count = machine.call("qlr_frozen_layer_run", machine.place(record), x, y)
+    wanted = oracle.apply_layer(layer, images[None])[0]
+    np.testing.assert_array_equal(machine.read(y, wanted.astype(np.uint8)), wanted)
+    macs = out * out * case.outputs * kernel * kernel
+    macs *= 1 if case.kind == "depthwise" else case.inputs
+    names = {"conv": "first convolution 3x3", "depthwise": "depthwise 3x3", "pointwise": "1x1"}
+    what = f"int8 {names[case.kind]}, {case.inputs} to {case.outputs}, {case.size}x{case.size}"
+    what += f", stride {case.stride}" if case.stride > 1 else ""
+    return Row(what, count.instructions / macs, count.cycles / macs, case.target)
+
+
+def float_row(machine: CortexM4, random: np.random.Generator, name: str, what: str) -> Row:
+    """64 pixels, 128 to 128 channels."""
+    rows, channels = 64, 128
+    one = random.normal(0, 1, (rows, channels)).astype(np.float32)
+    shape = (rows, channels) if name == "qlr_multiply_outer" else (channels, channels)
+    other = random.normal(0, 1, shape).astype(np.float32)
+    products = {
+        "qlr_multiply": lambda: one @ other,
+        "qlr_multiply_back": lambda: one @ other.T,
+        "qlr_multiply_outer": lambda: one.T @ other,
+    }
+    wanted = products[name]()
+    places = [machine.place(one), machine.place(other), machine.place(np.zeros_like(wanted))]
+    count = machine.call(name, *places, rows, channels, channels)
+    np.testing.assert_allclose(machine.read(places[2], wanted), wanted, rtol=1e-3, atol=1e-3)
+    macs = rows * channels * channels
+    what = f"FP32 1x1 {what}, 128 to 128, 64 pixels"
+    return Row(what, count.instructions / macs, count.cycles / macs, "2.7")
+
+
+if __name__ == "__main__":
+    main()
