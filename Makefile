@@ -21,7 +21,7 @@ test: $(VENV)/.developing
 
 # What the boards need; Debian's packages, installed where that is allowed and left alone elsewhere.
 BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \
-  gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang cppcheck
+  gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf clang cppcheck cmake
 # make firmware-test: the firmware on emulated boards, its power failing, under analysers; 8 minutes
 firmware-test: $(VENV)/.developing
 	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
@@ -33,7 +33,8 @@ firmware-test: $(VENV)/.developing
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group firmware; \
 	else $(PIP) --constraint constraints.txt --group firmware; fi
-	QLRJAX_BOARDS=1 $(BIN)/python -m pytest --numprocesses 2 tests/export/test_firmware_boards.py
+	QLRJAX_BOARDS=1 $(BIN)/python -m pytest --numprocesses 2 tests/export/test_firmware_boards.py \
+	  tests/export/test_firmware_builds.py
 
 # make fuzz: every property with fresh seeds and ten times the examples
 fuzz: $(VENV)/.developing

@@ -65,6 +65,12 @@ FLOATS = (
     ("qlr_multiply_outer", "weight gradient"),
 )
 
+DEPTHWISE = (
+    ("qlr_depthwise", "forward"),
+    ("qlr_depthwise_back", "input gradient"),
+    ("qlr_depthwise_outer", "weight gradient"),
+)
+
 
 def main() -> None:
     """Prints the table."""
@@ -76,6 +82,7 @@ def main() -> None:
         elf = folder / "build/qlr.elf"
         rows = [integer_row(CortexM4(elf), random, case) for case in CASES]
         rows += [float_row(CortexM4(elf), random, *one) for one in FLOATS]
+        rows += [depthwise_row(CortexM4(elf), random, *one) for one in DEPTHWISE]
     print("| kernel | instructions a MAC | cycles a MAC | target |\n|---|--:|--:|--:|")
     for row in rows:
         print(f"| {row.what} | {row.instructions:.2f} | {row.cycles:.2f} | {row.target} |")
@@ -149,6 +156,32 @@ def float_row(machine: CortexM4, random: np.random.Generator, name: str, what: s
     macs = rows * channels * channels
     what = f"FP32 1x1 {what}, 128 to 128, 64 pixels"
     return Row(what, count.instructions / macs, count.cycles / macs, "2.7")
+
+
+def depthwise_row(machine: CortexM4, random: np.random.Generator, name: str, what: str) -> Row:
+    """3x3 over 8x8 pixels of 128 channels; taps in the padding are no work."""
+    size, channels = 8, 128
+    x, g = (random.normal(0, 1, (size, size, channels)).astype(np.float32) for _ in range(2))
+    weight = random.normal(0, 1, (3, 3, channels)).astype(np.float32)
+    forward, back = np.zeros_like(x), np.zeros((size + 2, size + 2, channels), np.float32)
+    outer, padded = np.zeros_like(weight), np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    for ky, kx in np.ndindex(3, 3):
+        window = (slice(ky, ky + size), slice(kx, kx + size))
+        forward += padded[window] * weight[ky, kx]
+        back[window] += g * weight[ky, kx]
+        outer[ky, kx] = (padded[window] * g).sum((0, 1))
+    operands, wanted = {
+        "qlr_depthwise": ((x, weight), forward),
+        "qlr_depthwise_back": ((g, weight), back[1:-1, 1:-1]),
+        "qlr_depthwise_outer": ((x, g), outer),
+    }[name]
+    shape = struct.pack("<6B6H", 1, 3, 3, 1, 1, 1, size, size, channels, size, size, channels)
+    to = machine.place(np.zeros_like(wanted))
+    count = machine.call(name, machine.place(shape), *map(machine.place, operands), to)
+    np.testing.assert_allclose(machine.read(to, wanted), wanted, rtol=1e-3, atol=1e-3)
+    macs = (3 * size - 2) ** 2 * channels
+    what = f"FP32 depthwise 3x3 {what}, 128 channels, 8x8"
+    return Row(what, count.instructions / macs, count.cycles / macs, "")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_five_events_are_those_of_jax(name, tmp_path):
     twin.export(tmp_path)
     board = firmware.client().Learner.run(firmware.build_host(tmp_path), cwd=tmp_path)
     firmware.run_events(board, twin, events(twin))
-    whole, floats = firmware.differences(board, twin)
+    whole, floats = firmware.differences(board, twin.arrays())
     images = twin.images(np.arange(24) % twin.network.classes)
     answers = [board.predict(image.tobytes()) for image in images]
     board.quit()
@@ -94,7 +94,7 @@ def test_a_late_class_is_that_of_jax(tmp_path):
     firmware.run_events(board, twin, [third])
     assert board.observe(images[0].tobytes(), 5) == 0
     assert board.learn(late=True)[0] == -5  # it is known by now
-    whole, floats = firmware.differences(board, twin)
+    whole, floats = firmware.differences(board, twin.arrays())
     board.quit()
     assert whole == 0
     assert max(floats[name] for name in ("layers", "mean", "deviation", "head", "past")) < 1e-4

@@ -2,8 +2,9 @@
 
 Cycles follow Arm's Cortex-M4 Technical Reference Manual (DDI 0439B, tables 3-1 and 7-1) without
 wait states: one an instruction; a load one more unless another load is before it; LDM, VLDM and
-LDRD one more than their registers; a taken branch three (1 + P, P = 1 to 3); VDIV and VSQRT 14,
-multiply-accumulates in floating point three.
+LDRD one more than their registers; a branch three (1 + P, P = 1 to 3, as if all were taken); VDIV
+and VSQRT 14, multiply-accumulates in floating point three; floating-point arithmetic one more if
+the next instruction takes its result.
 """
 
 import dataclasses
@@ -20,8 +21,23 @@ from unicorn import arm_const as arm
 
 # Behind the board's memories: what a call is given, the stack, and where it returns to.
 _ARGUMENTS, _ROOM, _RETURN = 0x60000000, 1 << 24, 0x70000000
+_STACK, _PAINT = _ARGUMENTS + _ROOM - 4096, 1 << 16  # its top, and how deep it is looked at
 _FUSED = re.compile(r"v(n?ml[as]|fn?m[as])\b")
-_MEMORIES = ((0x0, 1 << 22), (0x20000000, 1 << 25))
+_ARITHMETIC = (
+    "vadd",
+    "vsub",
+    "vmul",
+    "vnmul",
+    "vfm",
+    "vfnm",
+    "vml",
+    "vnml",
+    "vcvt",
+    "vneg",
+    "vabs",
+)
+_REGISTER = re.compile(r"\bs\d+\b")
+_MEMORIES = ((0x0, 1 << 22), (0x08000000, 1 << 20), (0x10000000, 1 << 16), (0x20000000, 1 << 25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +94,22 @@ class CortexM4:
     def call(self, name: str, *words: int) -> Count | None:
         """Runs a function to its end; counts what it took."""
         self.blocks.clear()
-        stack = _ARGUMENTS + _ROOM - 4096
-        self.machine.mem_write(stack, struct.pack(f"<{len(words[4:])}I", *words[4:]))
-        self.machine.reg_write(arm.UC_ARM_REG_SP, stack)
+        self.machine.mem_write(_STACK, struct.pack(f"<{len(words[4:])}I", *words[4:]))
+        self.machine.reg_write(arm.UC_ARM_REG_SP, _STACK)
         self.machine.reg_write(arm.UC_ARM_REG_LR, _RETURN | 1)
         for register, word in enumerate(words[:4]):
             self.machine.reg_write(arm.UC_ARM_REG_R0 + register, word)
         self.machine.emu_start(self.symbols[name] | 1, _RETURN)
         return self._count() if self.counts else None
+
+    def paint_stack(self) -> None:
+        """Marks what lies below the stack, so that `stack_used` sees how deep later calls went."""
+        self.machine.mem_write(_STACK - _PAINT, b"\xa5" * _PAINT)
+
+    def stack_used(self) -> int:
+        """Bytes of stack that were ever written since `paint_stack`."""
+        below = bytes(self.machine.mem_read(_STACK - _PAINT, _PAINT))
+        return len(below.lstrip(b"\xa5"))
 
     def _count(self) -> Count:
         instructions = cycles = 0
@@ -94,13 +118,18 @@ class CortexM4:
             if address == _RETURN:
                 continue
             code = bytes(self.machine.mem_read(address, size))
-            before = ""
+            before, result = "", ""
             for one in self.decoder.disasm(code, address):
                 name = one.mnemonic.split(".")[0]
+                registers = _REGISTER.findall(one.op_str)
+                computes = name.startswith(_ARITHMETIC)
+                taken = registers[1:] if computes and not _FUSED.match(name) else registers
+                if name.startswith(("vldr", "vldm", "vpop")):
+                    taken = []
                 instructions += times
-                cycles += times * _cycles(name, one.op_str, before)
+                cycles += times * (_cycles(name, one.op_str, before) + (result in taken))
                 mix[name] += times
-                before = name
+                before, result = name, registers[0] if computes and registers else ""
         return Count(instructions, cycles, mix)
 
 

@@ -1,6 +1,7 @@
 """Sessions that run twice, in JAX and in the exported firmware, and the comparison of the two."""
 
 import importlib.util
+import shlex
 import subprocess
 from importlib import resources
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from support import cases
 
+from qlrjax.export.firmware import board as firmware_board
 from qlrjax.export.firmware import source
 from qlrjax.export.firmware import tables as firmware_tables
 from qlrjax.export.firmware import target as firmware_target
@@ -166,6 +168,19 @@ def build_host(folder, compiler="cc", flags=FLAGS):
     return [str(program)]
 
 
+def make(folder, *words):
+    """Builds an exported folder by its own Makefile."""
+    subprocess.run(["make", "-s", "-C", folder, *words], check=True)
+
+
+def connect(folder, target):
+    """Starts a built folder's program, on this machine or in the target's emulator."""
+    loaded = firmware_target.load(target)
+    program = "build/qlr.elf" if loaded.board else "build/qlr"
+    command = shlex.split(firmware_board.run_command(loaded, program))
+    return client().Learner.run(command, cwd=folder)
+
+
 def relative(one, other):
     """Norm of the difference by the norm of the reference; 0 where both are nothing."""
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
@@ -177,9 +192,11 @@ FLOATS = ("layers", "mean", "deviation", "head", "past", "momentum", "head_momen
 INTEGERS = ("event", "filled", "labels", "replays")
 
 
-def differences(board, twin):
-    """Largest difference of the integers, and relative ones of the floats, by member."""
-    expected = twin.arrays()
+def differences(board, expected):
+    """Largest difference of the integers, and relative ones of the floats, by member.
+
+    `expected` are the arrays that the board's state should hold, see `state_arrays`.
+    """
     got = parse(*board.dump(), expected)
     off = [np.abs(np.asarray(got[name], np.int64) - expected[name]) for name in INTEGERS]
     floats = {name: relative(got[name], expected[name]) for name in FLOATS}

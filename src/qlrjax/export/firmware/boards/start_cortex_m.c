@@ -14,10 +14,15 @@ static void hang(void)
     }
 }
 
-typedef void (*vector)(void);
+/* Where the stack begins, then the handlers of exceptions 1 to 15. */
+typedef struct {
+    const uint32_t *stack;
+    void (*handlers[15])(void);
+} vectors;
 
-__attribute__((section(".vectors"), used)) static const vector vectors[16] = {
-    (vector)&__stack, reset, hang, hang, hang, hang, hang, 0, 0, 0, 0, hang, hang, 0, hang, hang};
+__attribute__((section(".vectors"), used)) static const vectors table = {
+    &__stack,
+    {reset, hang, hang, hang, hang, hang, 0, 0, 0, 0, hang, hang, 0, hang, hang}};
 
 void reset(void)
 {

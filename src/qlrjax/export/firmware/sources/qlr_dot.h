@@ -27,7 +27,7 @@ static inline uint32_t qlr_word(const void *from)
 static inline int64_t qlr_scaled(int32_t acc, const int32_t *scale)
 {
 #ifdef QLR_SIMD32
-    int32_t low = scale[1], high = scale[1] >> 31;
+    int32_t low = scale[1], high = scale[1] < 0 ? -1 : 0;
     __asm__("smlal %0, %1, %2, %3" : "+r"(low), "+r"(high) : "r"(scale[0]), "r"(acc));
     return (int64_t)((uint64_t)(uint32_t)high << 32 | (uint32_t)low);
 #else

@@ -276,5 +276,5 @@ void qlr_frozen_run(const uint8_t *image, uint8_t *latent)
         qlr_frozen_layer_run(layer, x, b, cells + layer->output);
         last = cells + layer->output;
     }
-    memmove(latent, last, QLR_LATENT_ELEMENTS);
+    memcpy(latent, last, QLR_LATENT_ELEMENTS);
 }

@@ -9,13 +9,16 @@
 
 /* a, b, c, d = p[0], p[1], p[2], p[3]: one VLDM, which compilers do not find. */
 #if defined(__arm__) && defined(__ARM_FP)
-#define FOUR(a, b, c, d, p)                                                                       \
-    register float a __asm__("s0"), b __asm__("s1"), c __asm__("s2"), d __asm__("s3");            \
-    __asm__("vldm %4, {s0-s3}"                                                                    \
+#define LOAD(r0, r1, r2, r3, a, b, c, d, p)                                                       \
+    register float a __asm__(r0), b __asm__(r1), c __asm__(r2), d __asm__(r3);                    \
+    __asm__("vldm %4, {" r0 "-" r3 "}"                                                            \
             : "=t"(a), "=t"(b), "=t"(c), "=t"(d)                                                  \
             : "r"(p), "m"((p)[0]), "m"((p)[1]), "m"((p)[2]), "m"((p)[3]))
+#define FOUR(a, b, c, d, p) LOAD("s0", "s1", "s2", "s3", a, b, c, d, p)
+#define FOUR_MORE(a, b, c, d, p) LOAD("s4", "s5", "s6", "s7", a, b, c, d, p)
 #else
 #define FOUR(a, b, c, d, p) const float a = (p)[0], b = (p)[1], c = (p)[2], d = (p)[3]
+#define FOUR_MORE FOUR
 #endif
 
 /* What is left over at the edges: up to 4 x 4 sums, one by one. a and b step by their strides. */
@@ -143,62 +146,110 @@ void qlr_multiply_outer(const float *x, const float *g, float *dweight, uint32_t
 
 /* ---- depthwise ----------------------------------------------------------------------------- */
 
-/* An output pixel and one kernel position: where its input lies, or nothing in the padding. */
-static int find_tap(const qlr_shape *s, uint32_t pixel, uint32_t tap, uint32_t *at)
+enum { PAIRS = 64 };
+
+/* Vectors of all channels that meet each other: to[c] += sum(a[i][c] * b[i][c]). */
+typedef struct {
+    const float *a[PAIRS], *b[PAIRS];
+    uint32_t count;
+} pairs;
+
+static void add_pairs(pairs *p, float *to, uint32_t channels)
 {
-    const int32_t y = (int32_t)(pixel / s->out_w * s->stride + tap / s->kernel_w) - s->pad_top;
-    const int32_t x = (int32_t)(pixel % s->out_w * s->stride + tap % s->kernel_w) - s->pad_left;
+    uint32_t c = 0;
+    for (; c + 3 < channels; c += 4) {
+        float s0 = to[c], s1 = to[c + 1], s2 = to[c + 2], s3 = to[c + 3];
+        for (uint32_t i = 0; i < p->count; i++) {
+            const float *a = p->a[i] + c, *b = p->b[i] + c;
+            FOUR(a0, a1, a2, a3, a);
+            FOUR_MORE(b0, b1, b2, b3, b);
+            STEP(s0, a0, b0), STEP(s1, a1, b1), STEP(s2, a2, b2), STEP(s3, a3, b3);
+        }
+        to[c] = s0, to[c + 1] = s1, to[c + 2] = s2, to[c + 3] = s3;
+    }
+    for (; c < channels; c++)
+        for (uint32_t i = 0; i < p->count; i++)
+            to[c] += p->a[i][c] * p->b[i][c];
+    p->count = 0;
+}
+
+static void pair(pairs *p, const float *a, const float *b, float *to, uint32_t channels)
+{
+    p->a[p->count] = a;
+    p->b[p->count++] = b;
+    if (p->count == PAIRS)
+        add_pairs(p, to, channels);
+}
+
+/* Whether output (oy, ox) takes an input through kernel position (ky, kx), and which one. */
+static int find_tap(const qlr_shape *s, uint32_t oy, uint32_t ox, uint32_t ky, uint32_t kx,
+                    uint32_t *at)
+{
+    const int32_t y = (int32_t)(oy * s->stride + ky) - s->pad_top;
+    const int32_t x = (int32_t)(ox * s->stride + kx) - s->pad_left;
     *at = (uint32_t)(y * s->in_w + x) * s->in_c;
     return y >= 0 && y < s->in_h && x >= 0 && x < s->in_w;
 }
 
-/* to[c] += a[c] * b[c] */
-static void add_products(const float *a, const float *b, float *to, uint32_t channels)
-{
-    uint32_t c = 0;
-    for (; c + 3 < channels; c += 4) {
-        const float p = a[c] * b[c], q = a[c + 1] * b[c + 1];
-        const float r = a[c + 2] * b[c + 2], t = a[c + 3] * b[c + 3];
-        to[c] += p;
-        to[c + 1] += q;
-        to[c + 2] += r;
-        to[c + 3] += t;
-    }
-    for (; c < channels; c++)
-        to[c] += a[c] * b[c];
-}
-
 void qlr_depthwise(const qlr_shape *s, const float *x, const float *weight, float *y)
 {
-    const uint32_t pixels = (uint32_t)s->out_h * s->out_w, channels = s->out_c;
-    const uint32_t taps = (uint32_t)s->kernel_h * s->kernel_w;
+    const uint32_t channels = s->out_c;
+    pairs found;
     uint32_t at;
-    memset(y, 0, sizeof(float) * pixels * channels);
-    for (uint32_t p = 0; p < pixels; p++)
-        for (uint32_t t = 0; t < taps; t++)
-            if (find_tap(s, p, t, &at))
-                add_products(x + at, weight + t * channels, y + p * channels, channels);
+    found.count = 0;
+    memset(y, 0, sizeof(float) * s->out_h * s->out_w * channels);
+    for (uint32_t oy = 0; oy < s->out_h; oy++)
+        for (uint32_t ox = 0; ox < s->out_w; ox++, y += channels) {
+            const float *w = weight;
+            for (uint32_t ky = 0; ky < s->kernel_h; ky++)
+                for (uint32_t kx = 0; kx < s->kernel_w; kx++, w += channels)
+                    if (find_tap(s, oy, ox, ky, kx, &at))
+                        pair(&found, x + at, w, y, channels);
+            add_pairs(&found, y, channels);
+        }
+}
+
+/* Which output takes input `at` (a row or a column) through kernel position k; none: below 0. */
+static int32_t output_of(uint32_t at, uint32_t k, uint32_t pad, uint32_t stride, uint32_t outputs)
+{
+    const uint32_t moved = at + pad - k; /* below 0 it is very large */
+    return moved % stride == 0 && moved / stride < outputs ? (int32_t)(moved / stride) : -1;
 }
 
 void qlr_depthwise_back(const qlr_shape *s, const float *g, const float *weight, float *dx)
 {
-    const uint32_t pixels = (uint32_t)s->out_h * s->out_w, channels = s->out_c;
-    const uint32_t taps = (uint32_t)s->kernel_h * s->kernel_w;
-    uint32_t at;
+    const uint32_t channels = s->out_c;
+    pairs found;
+    found.count = 0;
     memset(dx, 0, sizeof(float) * s->in_h * s->in_w * channels);
-    for (uint32_t p = 0; p < pixels; p++)
-        for (uint32_t t = 0; t < taps; t++)
-            if (find_tap(s, p, t, &at))
-                add_products(g + p * channels, weight + t * channels, dx + at, channels);
+    for (uint32_t iy = 0; iy < s->in_h; iy++)
+        for (uint32_t ix = 0; ix < s->in_w; ix++, dx += channels) {
+            const float *w = weight;
+            for (uint32_t ky = 0; ky < s->kernel_h; ky++) {
+                const int32_t oy = output_of(iy, ky, s->pad_top, s->stride, s->out_h);
+                for (uint32_t kx = 0; kx < s->kernel_w; kx++, w += channels) {
+                    const int32_t ox = output_of(ix, kx, s->pad_left, s->stride, s->out_w);
+                    if (oy >= 0 && ox >= 0)
+                        pair(&found, g + (uint32_t)(oy * s->out_w + ox) * channels, w, dx, channels);
+                }
+            }
+            add_pairs(&found, dx, channels);
+        }
 }
 
 void qlr_depthwise_outer(const qlr_shape *s, const float *x, const float *g, float *dweight)
 {
-    const uint32_t pixels = (uint32_t)s->out_h * s->out_w, channels = s->out_c;
-    const uint32_t taps = (uint32_t)s->kernel_h * s->kernel_w;
+    const uint32_t channels = s->out_c;
+    pairs found;
     uint32_t at;
-    for (uint32_t p = 0; p < pixels; p++)
-        for (uint32_t t = 0; t < taps; t++)
-            if (find_tap(s, p, t, &at))
-                add_products(x + at, g + p * channels, dweight + t * channels, channels);
+    found.count = 0;
+    for (uint32_t ky = 0; ky < s->kernel_h; ky++)
+        for (uint32_t kx = 0; kx < s->kernel_w; kx++, dweight += channels) {
+            for (uint32_t oy = 0; oy < s->out_h; oy++)
+                for (uint32_t ox = 0; ox < s->out_w; ox++)
+                    if (find_tap(s, oy, ox, ky, kx, &at))
+                        pair(&found, x + at, g + (oy * s->out_w + ox) * channels, dweight,
+                             channels);
+            add_pairs(&found, dweight, channels);
+        }
 }
