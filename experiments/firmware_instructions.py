@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from pulpsim import kernels
 from pulpsim.cost import cortex, platform
@@ -25,7 +26,7 @@ from support import firmware, oracle
 from support.cortex_m4 import CortexM4
 
 from qlrjax.export.firmware import tables
-from qlrjax.integer.frozen import IntegerLayer
+from qlrjax.integer.frozen import IntegerKind, IntegerLayer
 
 KINDS = ("conv", "depthwise", "pointwise")
 
@@ -56,7 +57,7 @@ class Row:
 class Case:
     """An integer layer: square kernel, both paddings equal."""
 
-    kind: str
+    kind: IntegerKind
     size: int
     inputs: int
     outputs: int
@@ -126,11 +127,11 @@ def integer_row(machine: CortexM4, random: np.random.Generator, case: Case) -> R
         stride=case.stride,
         padding=((pad, pad), (pad, pad)),
         weight=random.integers(-127, 128, shapes[case.kind]).astype(np.int8),
-        kappa=random.integers(1, 2**16, case.outputs).astype(np.int32),
-        lam=random.integers(-(2**20), 2**26, case.outputs).astype(np.int32),
+        kappa=jnp.asarray(random.integers(1, 2**16, case.outputs), jnp.int32),
+        lam=jnp.asarray(random.integers(-(2**20), 2**26, case.outputs), jnp.int32),
         shift=24,
         bits=8,
-        pad_value=np.zeros(case.inputs, np.uint8),
+        pad_value=jnp.zeros(case.inputs, jnp.uint8),
     )
     images = random.integers(0, 256, (case.size, case.size, case.inputs)).astype(np.uint8)
     x, y = machine.place(images), machine.place(bytes(out * out * case.outputs))

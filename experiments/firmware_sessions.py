@@ -17,6 +17,7 @@ import argparse
 import csv
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = {"host": HOST, "boards": BOARDS, None: HOST + BOARDS}[arguments.only]
     path = arguments.out / "firmware_sessions.csv"
-    rows = {row["session"]: row for row in _read(path)}
+    rows: dict[str, Mapping[str, object]] = {row["session"]: row for row in _read(path)}
     for case in cases:
         row = compare(case, arguments.data)
         print(" | ".join(f"{name} {value}" for name, value in row.items()), flush=True)
@@ -114,7 +115,7 @@ def main() -> None:
             writer = csv.DictWriter(file, row)
             writer.writeheader()
             writer.writerows(rows[one.key] for one in HOST + BOARDS if one.key in rows)
-    wrong = [name for name, row in rows.items() if int(row["integers"])]
+    wrong = [name for name, row in rows.items() if str(row["integers"]) != "0"]
     if wrong:
         raise SystemExit(f"integers differ: {'; '.join(wrong)}")
 

@@ -17,7 +17,7 @@ pytestmark = boards.NEEDED
 STRICT = "-O3 -std=c99 -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror"
 RUN = (
     "run",
-    "--stream.data",
+    "--data",
     "synthetic:5x3x6",
     "--weights",
     "random:0:0.25",
@@ -27,8 +27,7 @@ RUN = (
     "27",
     "--replays",
     "12",
-    "--calibration-images",
-    "8",
+    "--no-contrast",
 )
 # What an Arduino core gives: enough of it for a compiler to read the sketch.
 ARDUINO = """

@@ -42,4 +42,4 @@ def running(name, folder):
         device.quit()
     finally:
         device.process.kill()
-        device.process.wait()
+        device.process.communicate()

@@ -52,7 +52,7 @@ class Count:
 class CortexM4:
     """One program; `call` runs one of its functions."""
 
-    def __init__(self, elf: Path, prefix: str = "arm-none-eabi-", *, counts: bool = True):
+    def __init__(self, elf: Path, prefix: str = "arm-none-eabi-", *, counts: bool = True) -> None:
         self.machine = unicorn.Uc(
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
@@ -91,8 +91,8 @@ class CortexM4:
         content = bytes(self.machine.mem_read(at, like.nbytes))
         return np.frombuffer(content, like.dtype).reshape(like.shape)
 
-    def call(self, name: str, *words: int) -> Count | None:
-        """Runs a function to its end; counts what it took."""
+    def call(self, name: str, *words: int) -> Count:
+        """Runs a function to its end; what it took, nothing if it was not to be counted."""
         self.blocks.clear()
         self.machine.mem_write(_STACK, struct.pack(f"<{len(words[4:])}I", *words[4:]))
         self.machine.reg_write(arm.UC_ARM_REG_SP, _STACK)
@@ -100,7 +100,7 @@ class CortexM4:
         for register, word in enumerate(words[:4]):
             self.machine.reg_write(arm.UC_ARM_REG_R0 + register, word)
         self.machine.emu_start(self.symbols[name] | 1, _RETURN)
-        return self._count() if self.counts else None
+        return self._count() if self.counts else Count(0, 0, Counter())
 
     def paint_stack(self) -> None:
         """Marks what lies below the stack, so that `stack_used` sees how deep later calls went."""
