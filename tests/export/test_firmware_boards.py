@@ -46,7 +46,7 @@ def test_five_events_on_a_board_are_those_of_jax(name, index, tmp_path):
     momenta = [floats.pop("momentum"), floats.pop("head_momentum")]
     assert max(floats.values()) < 1e-4, floats
     assert max(momenta) < 2e-3, momenta
-    seen = np.where(np.asarray(twin.state.head.past) > 0, twin.logits(images), -np.inf)
+    seen = np.where(twin.firmware().past > 0, twin.logits(images), -np.inf)
     assert answers == seen.argmax(axis=1).tolist()
     with boards.running(name, tmp_path) as later:  # the board after a power cycle
         assert later.restore() == 0
