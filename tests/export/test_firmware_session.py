@@ -22,6 +22,7 @@ SESSIONS = {
     "two layers, batch norm": dict(cut=25, bits=5, protocol=change(normalization="batch")),
     "head only": dict(cut=27, bits=6, convention="pytorch", activation="relu"),
     "frozen layers above the cut": dict(cut=25, bits=7, protocol=change(train_layers=False)),
+    "memory that is never full": dict(cut=27, bits=6, slots=100, classes=10),
     "plain head": dict(cut=27, bits=8, protocol=change(classifier="plain")),
     "no replays": dict(cut=25, bits=8, slots=0),
     "dropped remainder, reshuffled": dict(
