@@ -34,7 +34,7 @@ firmware-test: $(VENV)/.developing
 	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group firmware; \
 	else $(PIP) --constraint constraints.txt --group firmware; fi
 	QLRJAX_BOARDS=1 $(BIN)/python -m pytest --numprocesses 2 tests/export/test_firmware_boards.py \
-	  tests/export/test_firmware_builds.py
+	  tests/export/test_firmware_builds.py tests/export/test_firmware_hardened.py
 
 # make fuzz: every property with fresh seeds and ten times the examples
 fuzz: $(VENV)/.developing

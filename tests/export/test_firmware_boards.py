@@ -12,6 +12,7 @@ from qlrjax.export.firmware import target as firmware_target
 pytestmark = boards.NEEDED
 PROTOCOL = dataclasses.replace(firmware.PROTOCOL, first_epochs=1, epochs=1)
 RUNNING = dataclasses.replace(PROTOCOL, normalization="running")
+SLOW = dataclasses.replace(PROTOCOL, first_learning_rate=1e-3, learning_rate=1e-3)
 SMALL = dict(size=(48, 48), protocol=PROTOCOL)
 SESSIONS = {
     "mps2-an386": [
@@ -23,7 +24,9 @@ SESSIONS = {
         dict(SMALL, cut=25, bits=6),
         dict(SMALL, cut=27, bits=8, protocol=RUNNING, size=(57, 49)),
     ],
-    "netduinoplus2": [dict(cut=27, bits=6, slots=100, classes=10, size=(96, 96))],
+    "netduinoplus2": [
+        dict(cut=27, bits=6, slots=100, classes=10, size=(96, 96), protocol=SLOW),
+    ],
 }
 CASES = [(name, index) for name, rows in SESSIONS.items() for index in range(len(rows))]
 

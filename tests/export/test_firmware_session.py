@@ -22,7 +22,13 @@ SESSIONS = {
     "two layers, batch norm": dict(cut=25, bits=5, protocol=change(normalization="batch")),
     "head only": dict(cut=27, bits=6, convention="pytorch", activation="relu"),
     "frozen layers above the cut": dict(cut=25, bits=7, protocol=change(train_layers=False)),
-    "memory that is never full": dict(cut=27, bits=6, slots=100, classes=10),
+    "memory that is never full": dict(
+        cut=27,
+        bits=6,
+        slots=100,
+        classes=10,
+        protocol=change(first_learning_rate=1e-3, learning_rate=1e-3),  # more of it diverges
+    ),
     "plain head": dict(cut=27, bits=8, protocol=change(classifier="plain")),
     "no replays": dict(cut=25, bits=8, slots=0),
     "dropped remainder, reshuffled": dict(
@@ -99,63 +105,3 @@ def test_a_late_class_is_that_of_jax(tmp_path):
     board.quit()
     assert whole == 0
     assert max(floats[name] for name in ("layers", "mean", "deviation", "head", "past")) < 1e-4
-
-
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-
-
-@pytest.mark.parametrize(("compiler", "checks"), [("cc", SANITIZERS), ("clang", ("-O3",))])
-def test_sanitizers_find_nothing(compiler, checks, tmp_path):
-    """Events, a late class, predictions, saving and restoring, under ASan and UBSan; and clang."""
-    if shutil.which(compiler) is None:
-        pytest.skip(f"needs a C compiler named {compiler}")
-    twin = firmware.Twin(cut=25, bits=5, size=(33, 39))
-    twin.export(tmp_path, event_max=17)
-    program = firmware.build_host(tmp_path, compiler, (*firmware.FLAGS, *checks))
-    board = firmware.client().Learner.run(program, cwd=tmp_path)
-    firmware.run_events(board, twin, events(twin, 2))
-    for image in twin.images(np.full(17, 5)):
-        assert board.observe(image.tobytes(), 5) == 0
-    assert board.observe(bytes(33 * 39 * 3), 5) == -1  # full
-    assert board.learn(late=True)[0] == 0
-    state = board.dump()
-    assert (board.save(), board.save(), board.restore()) == (0, 0, 0)
-    assert board.dump() == state
-    board.predict(bytes(33 * 39 * 3))
-    board.quit()
-    assert board.process.returncode == 0
-
-
-def test_every_flipped_byte_is_refused_or_harmless(tmp_path):
-    """200 tries: what is restored is the last state or the one before, whichever is whole."""
-    twin = firmware.Twin(cut=27, bits=6, size=(33, 39))
-    twin.export(tmp_path)
-    program = firmware.build_host(tmp_path)
-    board = firmware.client().Learner.run(program, cwd=tmp_path)
-    states = []
-    for labels in events(twin, 2):
-        firmware.run_events(board, twin, [labels])
-        assert board.save() == 0
-        states.append(board.dump())
-    board.quit()
-    path, random = tmp_path / "state.bin", np.random.default_rng(7)
-    whole, older = path.read_bytes(), 0
-    # The slots' gaps behind the checksum are not part of a state: bytes of both states are flipped.
-    used = 4 * 3 + sum(map(len, states[0])) + 4
-    begins = (0, len(whole) - used)
-    for _ in range(200):
-        torn = bytearray(whole)
-        torn[int(random.choice(begins) + random.integers(used))] ^= int(random.integers(1, 256))
-        path.write_bytes(torn)
-        board = firmware.client().Learner.run(program, cwd=tmp_path)
-        assert board.restore() == 0
-        found = board.dump()
-        board.quit()
-        assert found in states
-        older += found == states[0]
-    assert 60 < older < 140  # half of the flips hit the newer state
-    path.write_bytes(bytes(len(whole)))
-    board = firmware.client().Learner.run(program, cwd=tmp_path)
-    assert board.restore() == -7
-    assert board.info["event"] == 0
-    board.quit()
