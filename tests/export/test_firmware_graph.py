@@ -79,7 +79,7 @@ def test_events_of_graphs_are_those_of_jax(name, tmp_path):
     twin.export(tmp_path)
     board = firmware.client().Learner.run(firmware.build_host(tmp_path), cwd=tmp_path)
     firmware.run_events(board, twin, [twin.random.integers(0, 5, size) for size in (17, 11, 13)])
-    whole, floats = firmware.differences(board, twin)
+    whole, floats = firmware.differences(board, twin.arrays())
     images = twin.images(np.arange(20) % 5)
     answers = [board.predict(image.tobytes()) for image in images]
     board.quit()
