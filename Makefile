@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test firmware-test fuzz lint docs wheel-test bench chaos attack soak clean
+.PHONY: help run test firmware-test fuzz lint docs wheel-test report-test cluster-test bench chaos \
+  attack soak clean
 
 help:
 	@grep -B1 -E '^[a-z-]+:.*$$' $(MAKEFILE_LIST) | grep -E '^#' | sed 's/^# //'
@@ -53,6 +54,15 @@ docs: $(VENV)/.documenting
 # make wheel-test: the wheel, in an empty environment elsewhere, runs every command
 wheel-test: $(VENV)/.developing
 	$(BIN)/python tests/wheel
+
+# make report-test: reports opened in headless Chromium, installed where it is missing
+report-test: $(VENV)/.developing
+	timeout 900 $(BIN)/python -m tests.browser
+
+# make cluster-test: a sweep on two Ray nodes on loopback, one killed; installs Ray where it can
+cluster-test: $(VENV)/.developing
+	-$(PIP) --constraint constraints.txt 'ray>=2.50'
+	timeout 600 $(BIN)/python -m tests.cluster
 
 # make bench: speed, side by side with a peer where there is one
 bench: $(VENV)/.developing

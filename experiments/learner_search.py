@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from qlrjax import cli, files, metrics, presets, session
+from qlrjax import cli, files, latents, metrics, presets, session
 from qlrjax.integer import stagefile
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.streams import cut as streams_cut
@@ -198,7 +198,7 @@ def learn_layer(
         chosen = dataclasses.replace(chosen, latent_layer=layer, seed=seed, evaluate_every=2)
         if chosen.frozen not in caches:
             caches.clear()
-            caches[chosen.frozen] = latents(arguments.out, chosen, stream)
+            caches[chosen.frozen] = stage_and_latents(arguments.out, chosen, stream)
         row = dict(zip(KEY, key, strict=True)) | learn(chosen, stream, caches[chosen.frozen])
         cells.append({name: str(value) for name, value in row.items()})
         files.write_atomic(path, text(cells))
@@ -216,18 +216,19 @@ def stream_of(source: ImageSource, split: str, seed: int, joint: bool) -> Stream
     return Stream(source, events, stream.test)
 
 
-def latents(out: Path, chosen: Settings, stream: Stream) -> session.Earlier:
+def stage_and_latents(out: Path, chosen: Settings, stream: Stream) -> session.Earlier:
     """The frozen stage and all images' latents, extracted once; the first event calibrates it."""
     name = f"l{chosen.latent_layer}-{chosen.frozen}"
     array, stage = out / f"{name}.npy", out / f"{name}.stage.npz"
     if not array.exists():
         prepared = session.prepare(chosen, stream=stream)
         rows = np.arange(len(stream.source.labels))
-        found = session.extract(prepared.extractor, stream, rows, "latents")
+        found = latents.read(prepared.extractor, stream, rows, latents.InMemory(0))
         files.write_atomic(stage, stagefile.dump(prepared.extractor))
         np.save(array, found)
     extractor = stagefile.load(stage, len(stream.source.class_names))
-    return session.Earlier(extractor, cache=dict(enumerate(np.load(array))))
+    kept = latents.InMemory(rows=dict(enumerate(np.load(array))))
+    return session.Earlier(extractor, cache=kept)
 
 
 def learn(chosen: Settings, stream: Stream, earlier: session.Earlier) -> dict[str, Any]:

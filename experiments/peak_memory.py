@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlrjax import cli, files, session
+from qlrjax import cli, files, latents, session
 from qlrjax import settings as settings_file
 from qlrjax.cli import run as cli_run
 from qlrjax.runs import saver
@@ -60,12 +60,13 @@ def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
         stream=StreamSettings(data="generated"),
         protocol=Protocol(first_epochs=1, epochs=1),
     )
-    work = session.prepare(settings)
+    kept = latents.InMemory()
+    work = session.prepare(settings, earlier=session.Earlier(cache=kept))
     peaks["prepared_mb"] = _peak_mb()
     # Later events' latents, as a session would hold them by then; negative keys are no image.
     size = work.test_latents[0].nbytes
-    missing = session._LATENT_CACHE_BYTES // size - len(work.cache)
-    work.cache.update((-1 - row, np.ones(size, np.uint8)) for row in range(missing))
+    missing = (kept.limit_bytes - kept.bytes) // size
+    kept.keep(np.arange(-missing, 0), np.ones((missing, size), np.uint8))
     state, records = session.start(work), []
     values = settings_file.to_dict(settings)
     with tempfile.TemporaryDirectory() as folder, saver.Saver(Path(folder), values) as saving:
@@ -78,7 +79,7 @@ def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
             peaks[f"event_{event}_seconds"] = round(time.perf_counter() - begun, 1)
             print(f"event {event}: {record['images']} images, peak {_peak_mb():.0f} MB", flush=True)
     peaks["replay_mb"] = state.learner.memory.bytes / 1e6
-    peaks["cache_mb"] = sum(latent.nbytes for latent in work.cache.values()) / 1e6
+    peaks["cache_mb"] = kept.bytes / 1e6
     peaks["peak_mb"] = _peak_mb()
     return peaks
 

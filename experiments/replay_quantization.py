@@ -1,29 +1,19 @@
-"""Final accuracy against the bits of a replay, the latent layer, the replay memory and the seed.
+"""Draws final accuracy against the bits of a replay, from sweeps that learned it.
 
-Source: Ravaglia et al., JETCAS 2021, the headline table (8-bit replays lose 0.26 points at 3000
-replays, 7-bit ones up to 5 points; CORe50 NICv2-391), here on a data source given by name.
+    qlrjax sweep experiments/sweeps/fashion_bits.toml --out runs/fashion-bits
+    python experiments/replay_quantization.py runs/fashion-bits
 
-Command (real object photos in scenes50's layout, sessions 3 and 7 unseen, 5 pairs an event):
+Source: Ravaglia et al., JETCAS 2021, the headline table; the sweep files say what to expect and how
+long it takes (fashion_bits.toml, scenes50_bits.toml, scenes50_unmeasured.toml).
 
-    python experiments/replay_quantization.py --data FOLDER --test-sessions 3 7 \
-        --latent-layers 27 --replays 0 500 1500 --bits 32 8 7 6 --seeds 3 --out runs/bits
-
-Expected: 8 bits within 0.5 points of float32, 7 bits within 5; docs/results.md has the table.
-Minutes on 2 cores, a cell (one setting, one seed) of scenes50 with 500 replays: l = 27 0.1, l = 25
-1.8, l = 23 2.6, l = 19 8; three times that with 1500 replays, five times with one pair an event. An
-interrupted run goes on where it stopped: every cell is a line of cells.csv, and the cells behind
-the table there are results/scenes50_cells.csv.
+Takes sweep folders, and tables of cells such as results/scenes50_cells.csv, and puts them together;
+table.md, table.json and accuracy_against_bits.png go to --out, by default the first folder.
 Verified: docs/results.md says which cells.
-
-"float32" is a float frozen stage with float replays; all other widths have the int8 stage.
 """
 
 import argparse
 import csv
-import io
-import itertools
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,169 +21,40 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from qlrjax import cli, files, report, session
-from qlrjax.settings import Settings, StreamSettings
-from qlrjax.training.protocol import Protocol
+from qlrjax import cli, files, report
+from qlrjax.lab import table
 
-COLUMNS: tuple[str, ...] = (
-    "latent_layer",
-    "replays",
-    "bits",
-    "seed",
-    "pairs_per_event",
-    "head",
-    "minibatch",
-    "accuracy_percent",
-    "forgetting_points",
-    "replay_bytes",
-    "seconds",
-)
-KEY = COLUMNS[:7]
 GROUP = ("pairs_per_event", "latent_layer", "replays", "head", "minibatch")
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", default="builtin")
-    parser.add_argument("--data-dir", default="", help="where CORe50's array of frames lies")
-    parser.add_argument("--test-sessions", type=int, nargs="*", default=[])
-    parser.add_argument("--first-classes", type=int, default=10)
-    parser.add_argument("--pairs-per-event", type=int, default=5)
-    parser.add_argument("--latent-layers", type=int, nargs="+", default=[27])
-    parser.add_argument("--replays", type=int, nargs="+", default=[0, 500, 1500])
-    parser.add_argument("--bits", type=int, nargs="+", default=[32, 8, 7, 6, 5, 4])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--head", choices=("cwr*", "plain"), default="cwr*")
-    parser.add_argument("--minibatch", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+# Columns of a sweep's table by their short names here.
+_SHORT = {
+    "pairs_per_event": "stream.pairs_per_event",
+    "head": "protocol.classifier",
+    "minibatch": "protocol.minibatch",
+}
+_PLAIN = ("latent_layer", "replays", "bits", "seed", "accuracy_percent")
 
 
 def main() -> None:
-    arguments = parse()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "cells.csv"
-    check_same_data(arguments)
-    cells = read_cells(path)
-    done = {tuple(str(cell[name]) for name in KEY) for cell in cells}
-    shared: dict[Any, Any] = {}
-    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    # Float and integer stages one after the other, so that each extracts its latents once.
-    widths = sorted(arguments.bits, key=lambda bits: bits != 32)
-    stages = [[bits for bits in widths if (bits == 32) == floats] for floats in (True, False)]
-    grid = itertools.product(arguments.latent_layers, stages, arguments.replays, seeds)
-    cases = ((l, r, s, b) for l, stage, r, s in grid for b in stage)  # noqa: E741
-    for layer, replays, seed, bits in cases:
-        key = (
-            layer,
-            replays,
-            bits,
-            seed,
-            arguments.pairs_per_event,
-            arguments.head,
-            arguments.minibatch,
-        )
-        if tuple(map(str, key)) in done or (replays == 0 and bits not in (32, 8)):
-            continue  # without replays, only the frozen stage can differ
-        learned = learn(arguments, layer, replays, bits, seed, shared)
-        cell = dict(zip(KEY, key, strict=True)) | learned
-        cells.append({name: str(value) for name, value in cell.items()})
-        write_cells(path, cells)
-        print(cell, flush=True)
-    summarize(arguments.out, cells)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("sources", type=Path, nargs="+", help="sweep folders, or tables of cells")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    cells = [cell for source in arguments.sources for cell in read_cells(source)]
+    out = arguments.out or arguments.sources[0]
+    out.mkdir(parents=True, exist_ok=True)
+    summarize(out, cells)
 
 
-def check_same_data(arguments: argparse.Namespace) -> None:
-    """Cells of one folder share what is no column of theirs.
-
-    Raises:
-        ValueError: The folder's cells were learned from other data or at another rate.
-    """
-    path = arguments.out / "data.json"
-    names = ("data", "test_sessions", "first_classes", "learning_rate")
-    asked = {name: getattr(arguments, name) for name in names}
-    if (arguments.out / "cells.csv").exists():
-        before = json.loads(path.read_text()) if path.exists() else {}
-        changed = [name for name in names if asked[name] != before.get(name)]
-        if changed:
-            raise ValueError(
-                f"{arguments.out} holds cells with {changed[0]} {before.get(changed[0])!r}, not "
-                f"{asked[changed[0]]!r}; choose another --out"
-            )
-    files.write_atomic(path, json.dumps(asked, indent=2) + "\n")
-
-
-def learn(
-    arguments: argparse.Namespace, layer: int, replays: int, bits: int, seed: int, shared: dict
-) -> dict[str, Any]:
-    """One cell: a whole session, tested at its end."""
-    rates = Protocol(
-        first_learning_rate=arguments.learning_rate,
-        learning_rate=arguments.learning_rate,
-        classifier=arguments.head,
-        minibatch=arguments.minibatch,
-    )
-    chosen = Settings(
-        latent_layer=layer,
-        replays=replays,
-        bits=bits,
-        seed=seed,
-        evaluate_every=10,
-        frozen="float32" if bits == 32 else "int8",
-        protocol=rates,
-        stream=StreamSettings(
-            data=arguments.data,
-            data_dir=arguments.data_dir,
-            first_classes=arguments.first_classes,
-            pairs_per_event=arguments.pairs_per_event,
-            test_sessions=tuple(arguments.test_sessions),
-        ),
-    )
-    # The first event is the same for every seed, so the frozen stage and its latents are shared.
-    stage = (layer, chosen.frozen)
-    if stage not in shared:
-        shared.clear()
-        shared[stage] = (None, {})
-    extractor, cache = shared[stage]
-    prepared = session.prepare(chosen, earlier=session.Earlier(extractor, cache=cache))
-    shared[stage] = (prepared.extractor, cache)
-    started = time.perf_counter()
-    state = session.start(prepared)
-    while int(state.position) < prepared.events:
-        state, _ = session.learn_next(prepared, state)
-    classes = prepared.cut.classes
-    curve = report.Curve(
-        "",
-        np.asarray(state.accuracy),
-        np.asarray(state.introduced),
-        np.bincount(prepared.test_labels, minlength=classes),
-        prepared.class_names,
-    )
-    summary = curve.summary()
-    return {
-        "accuracy_percent": round(summary.accuracy, 3),
-        "forgetting_points": round(summary.forgetting, 3),
-        "replay_bytes": state.learner.memory.bytes,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-
-
-def read_cells(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_cells(path: Path, cells: list[dict[str, str]]) -> None:
-    """All of them anew, so that no stop leaves half a line."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells)
-    files.write_atomic(path, text.getvalue())
+def read_cells(source: Path) -> list[dict[str, str]]:
+    """One a session: what is varied, and its final accuracy, as text."""
+    if source.is_file():
+        with source.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return [
+        {name: str(row[name]) for name in _PLAIN}
+        | {short: str(row[name]) for short, name in _SHORT.items()}
+        for row in table.read(source)
+    ]
 
 
 def summarize(out: Path, cells: list[dict[str, str]]) -> None:

@@ -16,10 +16,12 @@ ROOMS = """\
 | `experiments` | all below | sweeps and one script a figure |
 | `qlrjax.cli` | all below | parse, call, show; nothing that a script could not call too |
 | `qlrjax` | all below but `pulpsim` | the face: what a script needs |
+| `qlrjax.lab` | all below | many sessions at once: sweeps, the design-space answer, the report |
 | `qlrjax.runs`, `qlrjax.export` | all below but `pulpsim` | a session in a folder; what leaves it |
 | `qlrjax.session`, `qlrjax.needs`, `qlrjax.presets`, `qlrjax.report` | all below but `pulpsim` | a stream's events learned one by one; named settings; pictures and tables |
 | `qlrjax.settings` | all below but `pulpsim` | every setting, from and to TOML |
 | `qlrjax.training` | all below but `pulpsim` | adaptive stage, replay memory, mini-batches, one event, strategies |
+| `qlrjax.latents` | `qlrjax.integer`, `qlrjax.streams`, `qlrjax.caches` | where latents are kept, in memory and on disk |
 | `qlrjax.frozen` | `qlrjax.integer` | a short name of the integer stage |
 | `pulpsim.event` | `pulpsim.cost`, `pulpsim.kernels`, `qlrjax.network`, `qlrjax.files` | the simulated chip: a learning event's setting, schedule and memory; tables, sweeps |
 | `pulpsim.cost` | `pulpsim.cluster`, `pulpsim.kernels` | a pass in cycles, bytes and joules: platforms, transfers, contention, tiles |

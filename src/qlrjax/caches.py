@@ -40,11 +40,14 @@ def folder(name: str) -> Path | None:
 
 
 def size(path: Path) -> int:
-    """Bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    """Bytes that all files in a folder take; files that vanish meanwhile count nothing."""
     total = 0
     for entry in path.rglob("*"):
         try:
-            total += entry.stat().st_size if entry.is_file() else 0
+            status = entry.stat()
+            # Files of latents have holes.
+            taken = min(status.st_size, getattr(status, "st_blocks", status.st_size) * 512)
+            total += taken if entry.is_file() else 0
         except OSError:
             continue
     return total

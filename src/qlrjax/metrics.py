@@ -69,3 +69,52 @@ def summarize(
         forgetting=100 * float(np.mean(drops)) if drops else 0.0,
         backward_transfer=100 * float(np.mean(transfers)) if transfers else 0.0,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Standard:
+    """Metrics under their names in the literature, percent and percentage points.
+
+    The tasks of those definitions are the classes here: a class is learned when its first images
+    come, and its accuracy is the share of its test images that are right among all classes.
+
+    Attributes:
+        acc: ACC, mean accuracy of all classes after the last event (Lopez-Paz and Ranzato, NeurIPS
+            2017; Avalanche's stream accuracy where tests have as many images of each class).
+        bwt: BWT, mean of (last accuracy - accuracy when the class was learned).
+        fwt: FWT, mean over classes that did not come first of (accuracy in the last test before the
+            class came - chance, 1 / classes); 0 where nothing was tested before one came.
+        forgetting: Mean of (best earlier accuracy - last accuracy) (Chaudhry et al., ECCV 2018).
+        learning_accuracy: LA, mean accuracy at the first test since the class was learned (Riemer
+            et al., ICLR 2019).
+    """
+
+    acc: float
+    bwt: float
+    fwt: float
+    forgetting: float
+    learning_accuracy: float
+
+
+def standard(
+    matrix: Float[np.ndarray, "events classes"],
+    introduced: Int[np.ndarray, " classes"],
+    test_counts: Int[np.ndarray, " classes"],
+) -> Standard:
+    """The metrics that other frameworks report; arguments and errors as `summarize`."""
+    summary = summarize(matrix, introduced, test_counts)
+    rows = np.flatnonzero(~np.isnan(matrix).all(axis=1))
+    learned, ahead = [], []
+    for label in np.flatnonzero((test_counts > 0) & (introduced <= rows[-1])):
+        since = rows[rows >= introduced[label]]
+        learned.append(matrix[since[0], label])
+        before = rows[rows < introduced[label]]
+        if before.size:
+            ahead.append(matrix[before[-1], label] - 1 / len(introduced))
+    return Standard(
+        acc=summary.seen_accuracy,
+        bwt=summary.backward_transfer,
+        fwt=100 * float(np.mean(ahead)) if ahead else 0.0,
+        forgetting=summary.forgetting,
+        learning_accuracy=100 * float(np.mean(learned)) if learned else 0.0,
+    )

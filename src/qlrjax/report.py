@@ -195,6 +195,18 @@ def summary_values(curve: Curve) -> dict[str, float]:
     return {name: round(value, 3) for name, value in values.items()}
 
 
+def standard_values(curve: Curve) -> dict[str, float]:
+    """Metrics under their names in the literature, see `metrics.Standard`."""
+    found = metrics.standard(curve.matrix, curve.introduced, curve.test_counts)
+    values = {
+        "ACC_percent": found.acc,
+        "BWT_points": found.bwt,
+        "FWT_points": found.fwt,
+        "LA_percent": found.learning_accuracy,
+    }
+    return {name: round(value, 3) for name, value in values.items()}
+
+
 def summary_json(curve: Curve, extra: dict[str, Any]) -> str:
     """`summary_values` and what else is known of the run."""
     return json.dumps({**summary_values(curve), **extra}, indent=2) + "\n"

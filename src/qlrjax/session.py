@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from qlrjax import weights
+from qlrjax import latents, weights
 from qlrjax.integer import quantize
 from qlrjax.integer.extractor import Extractor
 from qlrjax.network import Cut, Network
@@ -21,9 +21,6 @@ from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, LearnerState
 from qlrjax.training.protocol import check_normalization
 from qlrjax.training.strategies import Strategy
-
-# Latents are kept for a second look (other settings, other seeds), up to this much memory.
-_LATENT_CACHE_BYTES = 64 * 2**20
 
 Progress = Callable[[str, int, int], None]
 Record = dict[str, Any]
@@ -60,7 +57,7 @@ class Session:
         strategy: What is kept besides replays, and who answers.
         extractor: The frozen stage.
         test_latents: Latents of the stream's test images.
-        cache: Latents by image, filled as events are read while there is room.
+        cache: Where latents are kept for a second look: other settings, other seeds.
     """
 
     settings: Settings
@@ -71,7 +68,7 @@ class Session:
     strategy: Strategy
     extractor: Extractor
     test_latents: np.ndarray
-    cache: dict[int, np.ndarray]
+    cache: latents.Kept
 
     @property
     def learner(self) -> Learner:
@@ -96,12 +93,12 @@ class Earlier:
     Attributes:
         extractor: Its frozen stage; None calibrates one on the first event's images.
         extra_names: Classes that the run learned from photos, besides the stream's.
-        cache: Its latents by image, as of another seed on the same data and extractor.
+        cache: Where its latents are kept; without one, see `latents.place`.
     """
 
     extractor: Extractor | None = None
     extra_names: tuple[str, ...] = ()
-    cache: dict[int, np.ndarray] | None = None
+    cache: latents.Kept | None = None
 
 
 def prepare(
@@ -128,6 +125,7 @@ def prepare(
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
     earlier = earlier or Earlier()
+    own = stream
     if stream is None:
         stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
     names = (*stream.source.class_names, *earlier.extra_names)
@@ -135,7 +133,10 @@ def prepare(
     cut = Cut(table, settings.latent_layer).with_classes(len(names))
     check_normalization(settings.protocol, cut)
     extractor = earlier.extractor or build_extractor(settings, cut, parameters, stream)
-    cache = {} if earlier.cache is None else earlier.cache
+    cache = earlier.cache
+    if cache is None:  # the digest of a stream of one's own is whatever its author made it
+        cache = latents.place(extractor, stream) if own is None else latents.InMemory()
+    tested = latents.read(extractor, stream, stream.test, cache, on_progress, "test images")
     return Session(
         settings=settings,
         stream=stream,
@@ -144,7 +145,7 @@ def prepare(
         parameters=parameters,
         strategy=strategy or strategies.named(settings.protocol, settings.replays),
         extractor=extractor,
-        test_latents=_cached(extractor, stream, stream.test, cache, "test images", on_progress),
+        test_latents=tested,
         cache=cache,
     )
 
@@ -221,14 +222,14 @@ def learn_next(
     settings, event = session.settings, int(state.position)
     indices = session.stream.events[event]
     # One name, so that NumPy's copy is freed: the first event's latents can be 100 MB.
-    latents = jnp.asarray(
-        _cached(
-            session.extractor, session.stream, indices, session.cache, "new images", on_progress
+    learned = jnp.asarray(
+        latents.read(
+            session.extractor, session.stream, indices, session.cache, on_progress, "new images"
         )
     )
     labels = session.stream.source.labels[indices]
     number = int(state.learner.event)
-    data = EventData(latents, labels, number, settings.seed, _rows(session, event))
+    data = EventData(learned, labels, number, settings.seed, _rows(session, event))
     changed, losses = learner.learn_event(session.learner, state.learner, data)
     present = np.unique(labels)
     introduced = state.introduced.at[present].min(event)
@@ -268,9 +269,16 @@ def test(session: Session, state: SessionState, event: int) -> tuple[SessionStat
         "accuracy": float(np.mean(predicted == labels)),
         "seen_accuracy": float(row[seen].mean()) if seen.any() else 0.0,
         "class_accuracy": [None if np.isnan(value) else float(value) for value in row],
+        "confusion": confusion(predicted, labels),
     }
     filled = state.accuracy.at[event].set(jnp.asarray(row))
     return dataclasses.replace(state, accuracy=filled), record
+
+
+def confusion(predicted: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+    """[class, predicted class, images] where there are any, of int32[n] each."""
+    pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
+    return np.column_stack([pairs, counts]).tolist()
 
 
 def predict(
@@ -303,45 +311,6 @@ def with_settings(session: Session, settings: Settings) -> Session:
         raise ValueError(f"{', '.join(changed)} cannot change without preparing a new session")
     named = strategies.named(settings.protocol, settings.replays)
     return dataclasses.replace(session, settings=settings, strategy=named)
-
-
-def extract(
-    extractor: Extractor,
-    stream: Stream,
-    indices: np.ndarray,
-    what: str,
-    on_progress: Progress | None = None,
-) -> np.ndarray:
-    """Latents of the stream's images, read in slices so that few images are in memory at once."""
-    outputs, done = [], 0
-    for begin in range(0, len(indices), 512):
-        images = stream.source.read(indices[begin : begin + 512])
-        outputs.append(extractor(images))
-        done += len(images)
-        if on_progress:
-            on_progress(what, done, len(indices))
-    return np.concatenate(outputs)
-
-
-def _cached(
-    extractor: Extractor,
-    stream: Stream,
-    indices: np.ndarray,
-    cache: dict[int, np.ndarray],
-    what: str,
-    on_progress: Progress | None,
-) -> np.ndarray:
-    """Latents of images, from the cache where they are, into it while there is room."""
-    missing = [index for index in indices.tolist() if index not in cache]
-    if len(missing) == len(indices):
-        latents = extract(extractor, stream, indices, what, on_progress)
-        room = _LATENT_CACHE_BYTES // max(latents[0].nbytes, 1) - len(cache)
-        if room >= len(latents):
-            cache.update(zip(indices.tolist(), latents, strict=True))  # views: no second copy
-        return latents
-    fresh = extract(extractor, stream, np.asarray(missing), what, on_progress) if missing else []
-    found = dict(zip(missing, fresh, strict=True))
-    return np.stack([cache[i] if i in cache else found[i] for i in indices.tolist()])
 
 
 def _rows(session: Session, event: int) -> int:

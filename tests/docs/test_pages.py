@@ -71,6 +71,18 @@ def test_tutorial_and_export(tmp_path, monkeypatch):
     assert moved == original
 
 
+@pytest.mark.slow
+def test_lab(tmp_path, monkeypatch):
+    """From a sweep file to a Pareto picture and a report."""
+    pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
+    monkeypatch.chdir(tmp_path)
+    printed = carry_out("lab.md")
+    assert printed["qlrjax sweep sweep.toml --out sweep --missing"].startswith("0 sessions")
+    assert "recommended: layer 2" in next(text for line, text in printed.items() if "plan" in line)
+    assert Path("plan.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("report.html").stat().st_size > 500_000
+
+
 def exported_learner():
     """The page's shell block: builds the exported C and asks it; what it prints."""
     if shutil.which("cc") is None or shutil.which("make") is None:

@@ -1,7 +1,6 @@
 """The experiments that make the accuracy figures: their tables are right, and they go on."""
 
 import csv
-import dataclasses
 import importlib.util
 import json
 import sys
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qlrjax import presets, session
-from qlrjax.streams import cut, synthetic
+from qlrjax import presets, settings
+from qlrjax.lab import sweepfile
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -50,76 +49,98 @@ def test_losses_are_paired_by_seed(tmp_path):
     assert "| 75.00 ± 7.07 | 70.00 ± 9.54 |" in (tmp_path / "table.md").read_text()
 
 
-@pytest.mark.slow
-def test_the_table_of_bits_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    words = (
-        "--data",
-        "synthetic:4x3x4",
-        "--first-classes",
-        2,
-        "--replays",
-        0,
-        12,
-        "--out",
-        tmp_path,
-        "--seeds",
-        1,
-    )
-    call(monkeypatch, "replay_quantization", *words, "--bits", 8)
-    before = (tmp_path / "cells.csv").read_text()
-    call(monkeypatch, "replay_quantization", *words, "--bits", 8, 6)
-    after = (tmp_path / "cells.csv").read_text()
-    assert after.startswith(before)
-    cells = list(csv.DictReader(after.splitlines()))
-    # Without replays, no width but that of the frozen stage makes a difference.
-    learned = [(int(row["replays"]), int(row["bits"])) for row in cells]
-    assert learned == [(0, 8), (12, 8), (12, 6)]
-    assert [int(row["replay_bytes"]) for row in cells] == [0, 12 * 1024, 12 * 1024 * 6 // 8]
-    with pytest.raises(ValueError, match="holds cells with first_classes 2, not 3; choose another"):
-        call(monkeypatch, "replay_quantization", *words, "--bits", 7, "--first-classes", 3)
-    assert (tmp_path / "cells.csv").read_text() == after
-    with Image.open(tmp_path / "accuracy_against_bits.png") as picture:
+def test_the_table_of_bits_puts_sweeps_and_older_cells_together(tmp_path, monkeypatch):
+    task = sweep("fashion_bits").tasks[0]
+    row = {"task": task.id, "case": task.case, **sweepfile.flat(task.settings)}
+    row |= {"accuracy_percent": 80.0}
+    older = "latent_layer,replays,bits,seed,pairs_per_event,head,minibatch,accuracy_percent\n"
+    (tmp_path / "cells.csv").write_text(older + "27,500,8,0,1,cwr*,128,79.5\n")
+    script = experiment("replay_quantization")
+    monkeypatch.setattr(script.table, "read", lambda folder: [row])
+    (tmp_path / "sweep").mkdir()
+    words = [str(tmp_path / "sweep"), str(tmp_path / "cells.csv")]
+    monkeypatch.setattr(sys, "argv", ["replay_quantization", *words])
+    script.main()
+    (first, second) = json.loads((tmp_path / "sweep" / "table.json").read_text())
+    assert (first["bits"], first["accuracy_percent_mean"]) == (32, 80.0)
+    assert (second["bits"], second["loss_points_mean"]) == (8, 0.5)
+    with Image.open(tmp_path / "sweep" / "accuracy_against_bits.png") as picture:
         assert min(picture.size) > 300
 
 
-@pytest.mark.slow
-def test_the_core50_experiment_runs_its_grid(tmp_path, monkeypatch):
-    """CORe50's images are not at hand: generated ones, and a small network, take their place."""
-    stream = synthetic.stream("4x3x4", (32, 32), cut.Rule(2, 1, 0))
-    script, asked = experiment("core50_nicv2_391"), []
+def test_the_sweeps_of_bits_hold_the_published_cells():
+    for name in ("fashion", "scenes50"):
+        asked = {
+            (task.settings.latent_layer, task.settings.replays, task.settings.bits)
+            for part in (("bits",) if name == "fashion" else ("bits", "unmeasured"))
+            for task in sweep(f"{name}_{part}").tasks
+        }
+        with (FOLDER / "results" / f"{name}_cells.csv").open(newline="") as file:
+            cells = [row for row in csv.DictReader(file) if int(row["bits"]) not in (4, 5)]
+        learned = {(int(c["latent_layer"]), int(c["replays"]), int(c["bits"])) for c in cells}
+        assert learned <= asked | {(27, 0, 32)}
 
-    def small(*setting):
-        chosen = settings_of(*setting)
-        asked.append(chosen)
-        return dataclasses.replace(chosen, resolution=32, calibration_images=4)
 
-    settings_of = script.settings_of
-    monkeypatch.setattr(script, "settings_of", small)
-    monkeypatch.setattr(session, "open_stream", lambda *_: stream)
-    words = [
-        "--data",
-        "core50",
-        "--weights",
-        "random:0:0.25",
-        "--latent-layers",
-        "27",
-        "--replays",
-        "12",
-        "0",
-        "--bits",
-        "8",
-        "--out",
-        str(tmp_path),
+def sweep(name, **options):
+    return sweepfile.load(FOLDER / "sweeps" / f"{name}.toml", **options)
+
+
+def test_every_sweep_file_is_one():
+    for path in sorted((FOLDER / "sweeps").glob("*.toml")):
+        assert sweepfile.load(path).tasks
+        assert f"experiments/sweeps/{path.name}" in path.read_text()  # its own command
+
+
+def test_the_core50_sweep_is_the_paper_s_setting():
+    tasks = sweep("core50_nicv2_391", data="core50:elsewhere").tasks
+    asked = [(task.settings.replays, task.settings.bits, task.settings.frozen) for task in tasks]
+    widths = [(32, "float32"), (8, "int8"), (7, "int8"), (6, "int8")]
+    assert asked == [(r, *w) for r in (1500, 500) for w in widths] + [(0, *w) for w in widths[:2]]
+    for task in tasks:
+        stream = task.settings.stream
+        assert (stream.data, stream.order, stream.run) == ("core50:elsewhere", "nicv2_391", 0)
+        assert stream.reduced_test
+        assert task.settings.protocol == presets.preset("ar1star-free").protocol
+    assert {task.id for task in tasks} == {task.id for task in sweep("core50_nicv2_391").tasks}
+
+
+def test_the_ablation_changes_one_thing_a_case():
+    full, *others = sweep("ablation").tasks
+    assert (full.settings.latent_layer, full.settings.replays) == (25, 500)
+    for task in others:
+        changed = settings.differences(full.settings, task.settings)
+        assert 1 <= len(changed) <= 2, (task.case, changed)
+    assert len({task.id for task in (full, *others)}) == 10
+
+
+def test_the_ablation_is_drawn_from_a_table(tmp_path, monkeypatch):
+    rows = [
+        {
+            "task": "a",
+            "case": "full",
+            "seed": 0,
+            "accuracy_percent": 83.6,
+            "forgetting_points": 1.0,
+        },
+        {
+            "task": "b",
+            "case": "less",
+            "seed": 0,
+            "accuracy_percent": 50.0,
+            "forgetting_points": 9.0,
+        },
     ]
-    monkeypatch.setattr(sys, "argv", ["core50_nicv2_391", *words])
-    assert script.main() == 0
-    rows = json.loads((tmp_path / "table.json").read_text())
-    assert [(row["replays"], row["bits"]) for row in rows] == [(12, 8), (0, 32), (0, 8)]
-    assert all(0 <= row["accuracy_percent"] <= 100 for row in rows)
-    assert [chosen.frozen for chosen in asked] == ["int8", "float32", "int8"]
-    for chosen in asked:
-        assert (chosen.stream.order, chosen.stream.reduced_test) == ("nicv2_391", True)
-        assert chosen.protocol == presets.preset("ar1star-free").protocol
+    script = experiment("ablation")
+    monkeypatch.setattr(script.table, "read", lambda folder: rows)
+    monkeypatch.setattr(sys, "argv", ["ablation", str(tmp_path)])
+    script.main()
+    drawn = list(csv.DictReader((tmp_path / "ablation.csv").read_text().splitlines()))
+    assert [(row["variant"], row["accuracy_percent"]) for row in drawn] == [
+        ("full", "83.6"),
+        ("less", "50.0"),
+    ]
+    with Image.open(tmp_path / "ablation.png") as picture:
+        assert min(picture.size) > 300
 
 
 @pytest.mark.slow

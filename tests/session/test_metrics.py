@@ -63,3 +63,25 @@ def test_class_accuracy():
     predicted, labels = np.array([0, 1, 1, 3]), np.array([0, 0, 1, 3])
     shares = evaluate.class_accuracy(predicted, labels, 5)
     np.testing.assert_array_equal(shares, np.array([0.5, 1, NAN, 1, NAN], np.float32))
+
+
+def test_standard_names_worked_out_by_hand():
+    """Class 0 goes 0.9, 0.5, 0.6; class 1 comes in event 1 (0.1 before) and goes 0.8, 0.7."""
+    matrix = np.asarray([[0.9, 0.1], [0.5, 0.8], [0.6, 0.7]], np.float32)
+    found = metrics.standard(matrix, np.asarray([0, 1]), np.asarray([30, 10]))
+    assert found.acc == pytest.approx(65)  # (0.6 + 0.7) / 2
+    assert found.bwt == pytest.approx(100 * ((0.6 - 0.9) + (0.7 - 0.8)) / 2)
+    assert found.fwt == pytest.approx(100 * (0.1 - 0.5))  # chance is 1/2
+    assert found.forgetting == pytest.approx(100 * ((0.9 - 0.6) + (0.8 - 0.7)) / 2)
+    assert found.learning_accuracy == pytest.approx(100 * (0.9 + 0.8) / 2)
+    gaps = np.full((6, 2), NAN, np.float32)
+    gaps[[1, 3, 4]] = matrix
+    assert metrics.standard(gaps, np.asarray([0, 2]), np.asarray([30, 10])) == found
+
+
+def test_standard_names_without_a_test_before_a_class_came():
+    found = metrics.standard(
+        np.asarray([[0.4, 0.2]], np.float32), np.asarray([0, 0]), np.asarray([1, 1])
+    )
+    assert (found.fwt, found.bwt) == (0.0, 0.0)
+    assert found.learning_accuracy == found.acc == pytest.approx(30)

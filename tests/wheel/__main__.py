@@ -24,6 +24,16 @@ for session in ("s1", "s2"):
             pixels = random.integers(colour - 40, colour + 40, (64, 64, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
 """
+SWEEP = """
+[settings]
+resolution = 64
+replays = 30
+[settings.stream]
+train_per_class = 12
+test_per_class = 4
+[grid]
+bits = [8, 5]
+"""
 WHERE = """
 import importlib.metadata, pathlib, sys
 import pulpsim, qlrjax
@@ -49,6 +59,9 @@ COMMANDS = (
     ("export run --format state --out state.tar", "state.tar"),
     ("import state.tar moved", None),
     ("predict moved photos/s2/mug/0.png", None),
+    ("sweep sweep.toml --out sweep --workers 2", "sweep/table.csv"),
+    ("report run --out report.html", "report.html"),
+    ("plan --accuracies sweep --memory 64MB", "recommended: layer 27"),
     ("hw event --platform vega --latent-layer 27 --statistics running", "frozen"),
     ("hw layer 26 --platform pulp-open", None),
     ("hw compare vega stm32l4 --latent-layers 27", "stm32l4"),
@@ -66,6 +79,7 @@ def main() -> int:
         work.mkdir()
         call([python, "-c", WHERE], work)
         call([python, "-c", PHOTOS], work)
+        (work / "sweep.toml").write_text(SWEEP)
         command = python.parent / "qlrjax"
         usage = call([command, "--help"], work)
         named = set(re.findall(r"^  qlrjax ([\w-]+)", usage, re.MULTILINE))
@@ -83,7 +97,7 @@ def main() -> int:
 
 
 def install(place: Path) -> Path:
-    """The Python of a new environment with the wheel, its ONNX extra and the tested versions."""
+    """The Python of a new environment with the wheel, two of its extras and the tested versions."""
     python = place / "venv" / "bin" / "python"
     constraints = ROOT / "constraints.txt"
     if shutil.which("uv"):
@@ -97,7 +111,7 @@ def install(place: Path) -> Path:
         call([sys.executable, "-m", "venv", place / "venv"], place)
         pip = [python, "-m", "pip", "install", *quiet]
     (wheel,) = place.glob("qlrjax-*.whl")
-    call([*pip, "--constraint", constraints, f"qlrjax[onnx] @ {wheel.as_uri()}"], place)
+    call([*pip, "--constraint", constraints, f"qlrjax[onnx,report] @ {wheel.as_uri()}"], place)
     return python
 
 

@@ -21,6 +21,11 @@ USAGE = """qlrjax: continual learning on microcontrollers with quantized latent 
   qlrjax export RUN         the integer stage as ONNX, C or arrays; the whole state as one file
   qlrjax import FILE RUN    a run folder from an exported state
   qlrjax network NAME       where a network may be cut, and what that costs on both sides
+  qlrjax sweep FILE --out DIR
+                            learn many sessions; a second start learns only what is missing
+  qlrjax plan --memory 64MB the best setting that fits a device, and why no better one does
+  qlrjax report RUN --out report.html
+                            one interactive page of a run or a sweep, without a network
   qlrjax hw ...             cycles, bytes and joules on a simulated chip
   qlrjax info               versions, cores, what runs the frozen stage, where caches lie
   qlrjax --version          the installed version
@@ -40,6 +45,9 @@ _COMMANDS = {
     "export": ("export", "export"),
     "import": ("export", "import_"),
     "network": ("network", "main"),
+    "sweep": ("sweep", "main"),
+    "plan": ("plan", "main"),
+    "report": ("report", "main"),
     "hw": ("hw", "main"),
     "info": ("info", "main"),
 }
@@ -117,9 +125,9 @@ def _command(name: str) -> Command:
     module, function = _COMMANDS[name]
 
     def call(words: Sequence[str]) -> int | None:
-        if name not in ("run", "learn"):
+        if name not in ("run", "learn", "sweep"):
             return getattr(importlib.import_module(f"{__name__}.{module}"), function)(words)
-        # These two change a run: a signal must find its handler from the first import on.
+        # These change a run: a signal must find its handler from the first import on.
         from qlrjax.runs import interrupt
 
         with interrupt.catch(_say_stopping) as stop:

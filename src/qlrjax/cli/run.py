@@ -1,6 +1,7 @@
 """`qlrjax run`: learn a stream of events into a folder, with progress, and contrast no replays."""
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunArguments:
         cut: Name of the layer after which to cut, see qlrjax network; instead of --latent-layer.
         fresh: Throw an earlier run in the folder away and start anew, its settings, too.
         contrast: Also learn the same stream without replays, to show what they are worth.
+        tensorboard: Also write TensorBoard event files, into the run's folder tensorboard.
     """
 
     out: Path
@@ -46,6 +48,7 @@ class RunArguments:
     cut: str | None = None
     fresh: bool = False
     contrast: bool = True
+    tensorboard: bool = False
 
 
 def parse(words: Sequence[str]) -> RunArguments:
@@ -74,10 +77,11 @@ def parse(words: Sequence[str]) -> RunArguments:
         cut: str | None = None,
         fresh: bool = False,
         contrast: bool = True,
+        tensorboard: bool = False,
     ) -> RunArguments:
         if cut is not None:
             settings = _cut_after(settings, cut)
-        return RunArguments(out, settings, preset, config, cut, fresh, contrast)
+        return RunArguments(out, settings, preset, config, cut, fresh, contrast, tensorboard)
 
     make.__doc__ = RunArguments.__doc__
     return parse_arguments(make, words, "qlrjax run")
@@ -110,15 +114,8 @@ def main(words: Sequence[str], stop: interrupt.Stop) -> int:
 
 def _run(arguments: RunArguments, console: Console, stop: interrupt.Stop) -> int:
     out, chosen = arguments.out, arguments.settings
-    with show.progress(console, name_of(chosen)) as (on_progress, on_event):
-        outcome = run.run(
-            chosen,
-            out,
-            fresh=arguments.fresh,
-            on_event=on_event,
-            on_progress=on_progress,
-            stop=stop,
-        )
+    with show.progress(console, name_of(chosen)) as shown:
+        outcome = _learn(arguments, shown, stop)
     show.notes(console, outcome.notes)
     if not outcome.finished:
         return _interrupted(console, out, stop)
@@ -137,6 +134,34 @@ def _run(arguments: RunArguments, console: Console, stop: interrupt.Stop) -> int
     files.write_atomic(out / "report.png", report.picture(curves))
     run_show.show(Console(), curves, outcome, out)
     return 0
+
+
+def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> run.Outcome:
+    """The run itself, with event files where they are asked for."""
+    on_progress, on_event = shown
+    chosen, out, fresh = arguments.settings, arguments.out, arguments.fresh
+    if not arguments.tensorboard:
+        return run.run(
+            chosen, out, fresh=fresh, on_event=on_event, on_progress=on_progress, stop=stop
+        )
+    from qlrjax.runs import scalars
+
+    scalars.check()
+    with contextlib.ExitStack() as stack:
+        writer: list[scalars.Writer] = []
+
+        def heard(record: session.Record) -> None:
+            if not writer:  # by now the folder is the run's
+                writer.append(stack.enter_context(scalars.writing(out)))
+            writer[0].event(record)
+            on_event(record)
+
+        outcome = run.run(
+            chosen, out, fresh=fresh, on_event=heard, on_progress=on_progress, stop=stop
+        )
+        if writer:
+            writer[0].finish(outcome.records, outcome.session.class_names)
+    return outcome
 
 
 def _contrast(

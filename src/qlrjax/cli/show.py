@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from qlrjax.session import Record
 
 _CLASSES_NAMED = 5
 _NAME_AT_MOST = 40
+_LEAST_SECONDS = 0.02
 
 
 def notes(console: Console, lines: Sequence[str]) -> None:
@@ -23,10 +25,11 @@ def notes(console: Console, lines: Sequence[str]) -> None:
         console.print(f"[yellow]note:[/] {for_rich(line)}", soft_wrap=True)
 
 
+Shown = tuple[Callable[[str, int, int], None], Callable[[Record], None]]
+
+
 @contextmanager
-def progress(
-    console: Console, strategy: str = ""
-) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[Record], None]]]:
+def progress(console: Console, strategy: str = "") -> Iterator[Shown]:
     """Bars on a terminal, a plain line an event elsewhere.
 
     Args:
@@ -45,6 +48,7 @@ def progress(
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, int] = {}
+        pace = Pace()
 
         def on_progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
@@ -57,11 +61,29 @@ def progress(
             if console.is_terminal:
                 what = f"{strategy}: events"
                 on_progress(what, record["event"] + 1, record["of"])
-                bars.update(bars.tasks[tasks[what]].id, state=state)
+                bars.update(bars.tasks[tasks[what]].id, state=pace.text(record, state))
             else:
                 print(event_line(strategy, record, state), file=sys.stderr)
 
         yield on_progress, on_event
+
+
+class Pace:
+    """What stands beside the bar of events: the last accuracy, and how many images a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is learned yet."""
+        self._clock = clock
+        self._since = clock()
+        self._accuracy = ""
+
+    def text(self, record: Record, accuracy: str) -> str:
+        """After an event; one that a log repeats takes no time and has no throughput."""
+        seconds = self._clock() - self._since
+        self._since += seconds
+        self._accuracy = accuracy or self._accuracy
+        quick = f"{record['images'] / seconds:.0f} images/s" if seconds > _LEAST_SECONDS else ""
+        return ", ".join(part for part in (self._accuracy, quick) if part)
 
 
 def event_line(strategy: str, record: Record, state: str) -> str:

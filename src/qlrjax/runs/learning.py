@@ -10,7 +10,7 @@ from typing import Any
 from qlrjax import files
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
-from qlrjax.runs import marker, opened, runfolder, saver, sound
+from qlrjax.runs import history, marker, opened, runfolder, saver, sound
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.interrupt import Interrupted, Stop
 from qlrjax.runs.runfolder import Log
@@ -89,6 +89,7 @@ def learn(
             except Interrupted:  # while images were read: nothing of this event was learned
                 break
             work.seconds.append(time.perf_counter() - started)
+            record = history.add(folder, record, state.learner.memory)
             records = records.add(record)
             if int(state.position) % every == 0:
                 save()

@@ -19,14 +19,14 @@ from qlrjax.runs import checkpoint, runfolder, snapshot
 
 NAME, SCHEMA = "qlrjax-run.json", 1
 CHECKPOINTS, SETTINGS, EVENTS, STAGE = "checkpoints", "settings.toml", "events.jsonl", "frozen.npz"
-FIDELITY, TIMING = "fidelity.csv", "timing.jsonl"
+FIDELITY, TIMING, HISTORY = "fidelity.csv", "timing.jsonl", "history.jsonl"
 ACCURACY, SUMMARY, REPORT = "accuracy.csv", "summary.json", "report.png"
-EXPORT = "export"
+EXPORT, TENSORBOARD = "export", "tensorboard"
 # Runs of the same stream without replays, for contrast.
 PARTS = ("no-replay", "no-replay-cwrstar")
 # In the order in which --fresh removes them: without checkpoints, nothing else is believed.
-_RESULTS = (SETTINGS, STAGE, FIDELITY, EVENTS, TIMING, ACCURACY, SUMMARY, REPORT)
-_KEPT = (NAME, runfolder.LOCK_NAME, EXPORT)
+_RESULTS = (SETTINGS, STAGE, FIDELITY, EVENTS, TIMING, HISTORY, ACCURACY, SUMMARY, REPORT)
+_KEPT = (NAME, runfolder.LOCK_NAME, EXPORT, TENSORBOARD)
 _STEP = re.compile(r"\.draft-[0-9]{8}|(?:\.trash-)?[0-9]{8}(?:\.corrupt-[0-9]+)?")
 _ID = re.compile(r"[0-9a-f]{32}")
 _SIZE_LIMIT_BYTES = 4096

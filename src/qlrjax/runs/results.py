@@ -50,10 +50,30 @@ def write(session: Session, state: SessionState, records: Sequence[Record], fold
         "replay_bytes": memory.bytes,
         "replays": memory.slots,
         "bits": memory.bits,
+        **report.standard_values(shown),
+        **costs(session, records, memory.bytes),
         **lessons_of(records),
     }
     files.write_atomic(folder / marker.ACCURACY, report.accuracy_csv(shown))
     files.write_atomic(folder / marker.SUMMARY, report.summary_json(shown, extra))
+
+
+def costs(session: Session, records: Sequence[Record], replay_bytes: int) -> dict[str, Any]:
+    """Replay RAM and multiply-accumulates, counted from the layers' shapes.
+
+    Every image passes the frozen stage once; every sample of a mini-batch passes the adaptive stage
+    forwards, and twice backwards but for the input gradient of the first trained layer.
+    """
+    cut, protocol = session.cut, session.settings.protocol
+    frozen, forward = (sum(layer.macs for layer in part) for part in (cut.below, cut.above))
+    images = sum(record.get("images", 0) for record in records if "event" in record)
+    batches = sum(record.get("minibatches", 0) for record in records if "event" in record)
+    sample = 3 * forward - cut.above[0].macs
+    return {
+        "replay_RAM_MB": round(replay_bytes / 1e6, 3),
+        "frozen_GMACs": round(images * frozen / 1e9, 3),
+        "adaptive_GMACs": round(batches * protocol.minibatch * sample / 1e9, 3),
+    }
 
 
 def refresh(

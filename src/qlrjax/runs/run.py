@@ -4,7 +4,8 @@ The folder holds qlrjax-run.json (see `marker`), settings.toml (what was asked f
 frozen stage, see `stagefile`), fidelity.csv (how close every integer layer stays to its float
 layer), checkpoints/ (the learner's whole state, see `checkpoint`), events.jsonl (one line an event,
 always exactly the events of the last checkpoint), timing.jsonl (seconds, not part of what is
-reproducible), and, once it is finished, accuracy.csv, summary.json and report.png.
+reproducible), history.jsonl (see `history`), and, once it is finished, accuracy.csv, summary.json
+and report.png.
 """
 
 import dataclasses

@@ -1,0 +1,1 @@
+"""Many sessions at once, and what they answer: sweeps, the design space, the report."""
