@@ -83,7 +83,7 @@ class Standard:
             2017; Avalanche's stream accuracy where tests have as many images of each class).
         bwt: BWT, mean of (last accuracy - accuracy when the class was learned).
         fwt: FWT, mean over classes that did not come first of (accuracy in the last test before the
-            class came - chance, 1 / classes); 0 where nothing was tested before one came.
+            class came - chance, 1 / classes that are tested); 0 where nothing was tested before one came.
         forgetting: Mean of (best earlier accuracy - last accuracy) (Chaudhry et al., ECCV 2018).
         learning_accuracy: LA, mean accuracy at the first test since the class was learned (Riemer
             et al., ICLR 2019).
@@ -105,12 +105,13 @@ def standard(
     summary = summarize(matrix, introduced, test_counts)
     rows = np.flatnonzero(~np.isnan(matrix).all(axis=1))
     learned, ahead = [], []
+    chance = 1 / np.count_nonzero(test_counts)
     for label in np.flatnonzero((test_counts > 0) & (introduced <= rows[-1])):
         since = rows[rows >= introduced[label]]
         learned.append(matrix[since[0], label])
         before = rows[rows < introduced[label]]
         if before.size:
-            ahead.append(matrix[before[-1], label] - 1 / len(introduced))
+            ahead.append(matrix[before[-1], label] - chance)
     return Standard(
         acc=summary.seen_accuracy,
         bwt=summary.backward_transfer,

@@ -25,6 +25,19 @@ _CONTRASTS = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Also:
+    """What `qlrjax run` does beside learning.
+
+    Attributes:
+        contrast: Also learn the same stream without replays, to show what they are worth.
+        tensorboard: Also write TensorBoard event files, into the run's folder tensorboard.
+    """
+
+    contrast: bool = True
+    tensorboard: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class RunArguments:
     """Learn a stream of events, or go on with an unfinished run in the same folder.
 
@@ -37,8 +50,7 @@ class RunArguments:
         config: TOML file of settings; flags win over it.
         cut: Name of the layer after which to cut, see qlrjax network; instead of --latent-layer.
         fresh: Throw an earlier run in the folder away and start anew, its settings, too.
-        contrast: Also learn the same stream without replays, to show what they are worth.
-        tensorboard: Also write TensorBoard event files, into the run's folder tensorboard.
+        also: What else it does.
     """
 
     out: Path
@@ -47,8 +59,7 @@ class RunArguments:
     config: Path | None = None
     cut: str | None = None
     fresh: bool = False
-    contrast: bool = True
-    tensorboard: bool = False
+    also: Annotated[Also, tyro.conf.OmitArgPrefixes] = Also()
 
 
 def parse(words: Sequence[str]) -> RunArguments:
@@ -76,12 +87,11 @@ def parse(words: Sequence[str]) -> RunArguments:
         config: Path | None = known.config,
         cut: str | None = None,
         fresh: bool = False,
-        contrast: bool = True,
-        tensorboard: bool = False,
+        also: Annotated[Also, tyro.conf.OmitArgPrefixes] = Also(),
     ) -> RunArguments:
         if cut is not None:
             settings = _cut_after(settings, cut)
-        return RunArguments(out, settings, preset, config, cut, fresh, contrast, tensorboard)
+        return RunArguments(out, settings, preset, config, cut, fresh, also)
 
     make.__doc__ = RunArguments.__doc__
     return parse_arguments(make, words, "qlrjax run")
@@ -123,7 +133,7 @@ def _run(arguments: RunArguments, console: Console, stop: interrupt.Stop) -> int
         text = f"the run in {for_rich(out)} is finished; --fresh starts it anew"
         console.print(text, soft_wrap=True)
     curves = [outcome.curve(name_of(chosen))]
-    if arguments.contrast and chosen.replays:
+    if arguments.also.contrast and chosen.replays:
         curves += _contrast(outcome, arguments, console, stop)
         if stop.requested:
             return _interrupted(console, out, stop)
@@ -140,7 +150,7 @@ def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> 
     """The run itself, with event files where they are asked for."""
     on_progress, on_event = shown
     chosen, out, fresh = arguments.settings, arguments.out, arguments.fresh
-    if not arguments.tensorboard:
+    if not arguments.also.tensorboard:
         return run.run(
             chosen, out, fresh=fresh, on_event=on_event, on_progress=on_progress, stop=stop
         )

@@ -62,9 +62,11 @@ def costs(session: Session, records: Sequence[Record], replay_bytes: int) -> dic
     """Replay RAM and multiply-accumulates, counted from the layers' shapes.
 
     Every image passes the frozen stage once; every sample of a mini-batch passes the adaptive stage
-    forwards, and twice backwards but for the input gradient of the first trained layer.
+    forwards, and twice backwards but for the input gradient of the first trained layer. The head
+    has the stream's classes: lessons are not counted.
     """
-    cut, protocol = session.cut, session.settings.protocol
+    classes = len(session.stream.source.class_names)
+    cut, protocol = session.cut.with_classes(classes), session.settings.protocol
     frozen, forward = (sum(layer.macs for layer in part) for part in (cut.below, cut.above))
     images = sum(record.get("images", 0) for record in records if "event" in record)
     batches = sum(record.get("minibatches", 0) for record in records if "event" in record)
