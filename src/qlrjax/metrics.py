@@ -83,7 +83,7 @@ class Standard:
             2017; Avalanche's stream accuracy where tests have as many images of each class).
         bwt: BWT, mean of (last accuracy - accuracy when the class was learned).
         fwt: FWT, mean over classes that did not come first of (accuracy in the last test before the
-            class came - chance, 1 / classes that are tested); 0 where nothing was tested before one came.
+            class came - chance, 1 / tested classes); 0 where nothing was tested before one came.
         forgetting: Mean of (best earlier accuracy - last accuracy) (Chaudhry et al., ECCV 2018).
         learning_accuracy: LA, mean accuracy at the first test since the class was learned (Riemer
             et al., ICLR 2019).

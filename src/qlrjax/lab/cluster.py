@@ -54,7 +54,7 @@ def runner(address: str, cpus: int = 2, retries: int = 3) -> Runner:
 def _run(
     tasks: Sequence[Task], folder: Path, stop: interrupt.Stop, where: tuple[str, int, int]
 ) -> Iterator[News]:
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     address, cpus, retries = where
     try:
@@ -87,11 +87,12 @@ def _run(
 
 
 def _news(task: str, reference: Any) -> News:
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray import exceptions  # pyright: ignore[reportMissingImports]
 
     try:
         result, error = ray.get(reference)
-    except ray.exceptions.RayError as lost:
+    except exceptions.RayError as lost:
         return News(task, "failed", error=" ".join(str(lost).split())[:500])
     if result is None:
         return News(task, "failed", error=error)
@@ -102,7 +103,7 @@ def learn(
     task: str, values: dict[str, Any], folder: str, cpus: int
 ) -> tuple[learned.Result | None, str]:
     """What a worker of the cluster does: a result, or one sentence that says why there is none."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     _take_processors(cpus)
     worker = f"node {ray.get_runtime_context().get_node_id()[:8]}"
