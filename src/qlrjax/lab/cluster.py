@@ -39,7 +39,7 @@ def runner(address: str, cpus: int = 2, retries: int = 3) -> Runner:
         ValueError: Ray is not installed.
     """
     try:
-        import ray  # noqa: F401
+        import ray  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
             "--ray needs Ray, which is not installed; install it with: pip install 'qlrjax[ray]'"
