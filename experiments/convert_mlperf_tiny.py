@@ -60,7 +60,7 @@ def read_resnet8(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def interpreter(path: Path) -> Any:
     """TFLite's interpreter without its optimised kernels, ready to run."""
-    from ai_edge_litert import interpreter as litert
+    from ai_edge_litert import interpreter as litert  # pyright: ignore[reportMissingImports]
 
     plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     made = litert.Interpreter(str(path), experimental_op_resolver_type=plain)
