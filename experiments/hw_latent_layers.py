@@ -8,7 +8,7 @@ Command:
 
     python experiments/hw_latent_layers.py --out runs/hw_latent_layers
 
-Expected: time ratio 50 to 100; l = 24 to 27 fit 64 MB with 1500 8-bit replays.
+Expected: time ratio 76 to 90; l = 24 to 27 fit 64 MiB with 1500 8-bit replays.
 Minutes on 2 cores: 0.2.
 Verified: yes, see docs/results.md.
 """

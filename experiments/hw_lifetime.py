@@ -32,7 +32,7 @@ TEN_YEARS_H = 87_660
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--statistics", choices=("running", "minibatch"), default="running")
+    parser.add_argument("--statistics", choices=("minibatch", "running"), default="minibatch")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     network = mobilenet_v1()

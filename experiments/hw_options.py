@@ -19,7 +19,7 @@ def parse(
         latent_layers: What `--latent-layers` is without being given.
     """
     parser = argparse.ArgumentParser(description=(documentation or "").split("\n")[0])
-    parser.add_argument("--statistics", choices=("running", "minibatch"), default="running")
+    parser.add_argument("--statistics", choices=("minibatch", "running"), default="minibatch")
     parser.add_argument("--samples-per-pass", type=int, default=1)
     parser.add_argument("--latent-layers", type=int, nargs="+", default=list(latent_layers))
     parser.add_argument("--out", type=Path, required=True)

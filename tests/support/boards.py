@@ -42,4 +42,8 @@ def running(name, folder):
         device.quit()
     finally:
         device.process.kill()
-        device.process.communicate()
+        device.process.wait()  # not communicate(): `quit` may have closed the line already
+        for pipe in (device.process.stdin, device.process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
