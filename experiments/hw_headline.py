@@ -8,9 +8,9 @@ Command:
     python experiments/hw_headline.py --out runs/hw_headline
 
 Expected: mean time ratio 80 (published 65), energy ratio of the chips 44 (37), 32 with the off-chip
-RAM, 64 MB at l = 24, 760 h of battery for the last layer alone (535), because the integer kernels are
-faster than what the paper's figure implies: 551 h at 8 MAC/cycle. Nothing is fitted to the published
-figures.
+RAM, 64 MB at l = 24, 760 h of battery for the last layer alone (535), because the integer kernels
+are faster than what the paper's figure implies: 551 h at 8 MAC/cycle. Nothing is fitted to the
+published figures.
 Minutes on 2 cores: 3.
 Verified: yes, see docs/results.md.
 """

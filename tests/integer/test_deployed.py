@@ -54,7 +54,17 @@ def test_pulp_nn_layer_is_reproduced(kind, stride):
     k, lam = random.integers(-300, 300, c_out), random.integers(0, 2**24, c_out)
     x = random.integers(0, 256, (7, 5, c_in)).astype(np.uint8)
     layer = deployed.layer(
-        kind, weight, k, lam, 16, stride=stride, padding=pad, bias=bias, layout="ohwi"
+        {
+            "kind": kind,
+            "weight": weight,
+            "kappa": k,
+            "lam": lam,
+            "shift": 16,
+            "stride": stride,
+            "padding": pad,
+            "bias": bias,
+            "layout": "ohwi",
+        }
     )
     expected = pulp_nn(kind, x, weight, bias, k, lam, 16, stride, pad)
     assert len(np.unique(expected)) > 10
@@ -86,7 +96,8 @@ def test_layouts_are_the_same_layer(kind, layout):
     given = weight if layout == "hwio" else weight.transpose(axes)
     if kind == "depthwise" and layout == "oihw":
         given = given[:, None]
-    layer = deployed.layer(kind, given, kappa, lam, 12, pad_value=pad, layout=layout)
+    said = {"kind": kind, "weight": given, "kappa": kappa, "lam": lam, "shift": 12}
+    layer = deployed.layer({**said, "pad_value": pad, "layout": layout})
     np.testing.assert_array_equal(layer.weight, weight)
     x = cases.random_images(random, (1, 5, 6, 3))
     np.testing.assert_array_equal(APPLY(layer, jnp.asarray(x)), oracle.apply_layer(layer, x))
@@ -180,13 +191,14 @@ def test_overflowing_accumulators_are_refused_and_the_edge_is_not():
 
     def build(channels):
         weight = np.full((channels, 1), 127, np.int8)
-        return deployed.layer("pointwise", weight, 1, 0, 0, name="wide")
+        said = {"kind": "pointwise", "weight": weight, "kappa": 1, "lam": 0, "shift": 0}
+        return deployed.layer(said, "wide")
 
     layer = build(66_310)
     assert contract.accumulator_bound(layer)[0] == 255 * 127 * 66_310 < 2**31
     with pytest.raises(ContractViolation, match=r"wide: .*channel 0 can reach 2147481735|int32"):
         build(66_313)
-    pool = deployed.layer("pool", [], [1], 0, 31)
+    pool = deployed.layer({"kind": "pool", "weight": [], "kappa": [1], "lam": 0, "shift": 31})
     contract.check_stage([pool], (2900, 2900, 1))
     with pytest.raises(ContractViolation, match="can reach"):
         contract.check_stage([pool], (2903, 2903, 1))
@@ -226,7 +238,7 @@ def test_accumulator_bound_is_reached(kind):
 )
 def test_check_layer_sees_wrong_arrays(field, value):
     """Fields as a file may hold them, before they are a layer."""
-    good = deployed.layer(**GOOD)
+    good = deployed.layer(GOOD)
     fields = {name: getattr(good, name) for name in good.__dataclass_fields__}
     raw = SimpleNamespace(**fields | {field: value})
     with pytest.raises(ContractViolation, match=field):

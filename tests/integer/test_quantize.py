@@ -18,8 +18,7 @@ CONVENTIONS = {
         "padding_convention": "pytorch",
         "activation": "relu",
         "bn_epsilon": 1e-5,
-        "pixel_mean": (123.7, 116.3, 103.5),
-        "pixel_std": (58.4, 57.1, 57.4),
+        "pixels": ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)),
     },
 }
 

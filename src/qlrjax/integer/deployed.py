@@ -20,7 +20,6 @@ import numpy as np
 from qlrjax.integer import contract
 from qlrjax.integer.contract import ContractViolation
 from qlrjax.integer.frozen import IntegerKind, IntegerLayer, Stage
-from qlrjax.network import Padding
 
 WeightLayout = Literal["hwio", "ohwi", "oihw"]
 Integers = np.ndarray | jax.Array | Sequence[Any] | int
@@ -32,88 +31,60 @@ _FIELDS = ("weight", "kappa", "lam", "bias", "pad_value", "kappa_b", "window", "
 _OPTIONS = ("kind", "shift", "bits", "stride", "padding", "layout")
 
 
-def layer(
-    kind: IntegerKind,
-    weight: Integers,
-    kappa: Integers,
-    lam: Integers,
-    shift: int,
-    *,
-    stride: int = 1,
-    padding: Padding = ((0, 0), (0, 0)),
-    pad_value: Integers = 0,
-    bits: int = 8,
-    bias: Integers | None = None,
-    layout: WeightLayout = "hwio",
-    name: str = "layer",
-) -> IntegerLayer:
+def layer(arguments: Mapping[str, Any], name: str = "layer") -> IntegerLayer:
     """Builds one layer, or says what is wrong with it.
 
     Args:
-        kind: What it computes.
-        weight: Integers in -128..127, laid out as `layout` says; ignored for "pool".
-        kappa: Multiplier of every output channel, or one for all; int32 range. For "pool" its
-            length is the number of channels.
-        lam: Addend after the multiplication, likewise.
-        shift: Right shift, 0 to 31.
-        stride: Pixels, both directions.
-        padding: ((top, bottom), (left, right)) pixels.
-        pad_value: Code that padding adds, one or one per input channel, 0..255.
-        bits: Width of the output codes.
-        bias: Added to the accumulator before the multiplication, as PULP-NN's pBias; it becomes
-            lam + kappa * bias.
-        layout: "hwio" is ours (depthwise (kh, kw, C), linear (Cin, Cout)); "ohwi" is PULP-NN's
-            (depthwise (C, kh, kw), linear (Cout, Cin)); "oihw" is PyTorch's and ONNX's.
+        arguments: What describes it; kind, weight, kappa, lam and shift must be there.
+            kind: What it computes, one of `IntegerKind`.
+            weight: Integers in -128..127, laid out as `layout` says; ignored for a "pool", an "add"
+                and the other poolings.
+            kappa: Multiplier of every output channel, or one for all; int32 range. For "pool" its
+                length is the number of channels.
+            lam: Addend after the multiplication, likewise.
+            shift: Right shift, 0 to 31.
+            stride: Pixels, both directions; 1 if not said.
+            padding: ((top, bottom), (left, right)) pixels; none if not said.
+            pad_value: Code that padding adds, one or one per input channel, 0..255; 0 if not said.
+            bits: Width of the output codes; 8 if not said.
+            bias: Added to the accumulator before the multiplication, as PULP-NN's pBias; it becomes
+                lam + kappa * bias.
+            layout: "hwio", if not said, is ours (depthwise (kh, kw, C), linear (Cin, Cout)); "ohwi"
+                is PULP-NN's (depthwise (C, kh, kw), linear (Cout, Cin)); "oihw" is PyTorch's and
+                ONNX's.
+            inputs: Places of the layers whose outputs it takes (-1 is the image); the layer before,
+                if not said.
+            kappa_b: Multiplier of an "add"'s second input.
+            window: Height and width of a "max_pool" or "average_pool".
         name: How errors call the layer.
 
     Raises:
-        ContractViolation: The sentence names the layer, what is wrong and what is allowed.
+        ContractViolation: The sentence names the layer, what is wrong and what is allowed; also an
+            unknown or missing argument.
     """
-    return _build(
-        name,
-        kind=kind,
-        weight=weight,
-        kappa=kappa,
-        lam=lam,
-        shift=shift,
-        stride=stride,
-        padding=padding,
-        pad_value=pad_value,
-        bits=bits,
-        bias=bias,
-        layout=layout,
-    )
+    for word, names in (
+        ("has an unknown", set(arguments) - {*_FIELDS, *_OPTIONS}),
+        ("lacks", {"kind", "weight", "kappa", "lam", "shift"} - set(arguments)),
+    ):
+        if names:
+            raise ContractViolation(
+                f"{name} {word} {sorted(names)[0]!r}; "
+                f"a layer takes {', '.join((*_OPTIONS, *_FIELDS))}"
+            )
+    return _build(name, **arguments)
 
 
 def stage(layers: Sequence[Mapping[str, Any]], in_shape: tuple[int, int, int]) -> Stage:
     """Builds a stage from the arguments of `layer`, one mapping a layer, and checks the graph.
 
     Args:
-        layers: In order of execution. Graphs say more than `layer` takes: "inputs", places of the
-            layers whose outputs a layer takes (-1 is the image; the layer before, if not said),
-            "kappa_b", the multiplier of an "add"'s second input, and "window", height and width of
-            a "max_pool" or "average_pool". Their weight is ignored, as a "pool"'s is.
+        layers: In order of execution.
         in_shape: Height, width and channels of the images.
 
     Raises:
-        ContractViolation: See `layer`; also an unknown or missing argument, or layers that do not
-            fit together.
+        ContractViolation: See `layer`; also layers that do not fit together.
     """
-    built = []
-    for index, arguments in enumerate(layers):
-        name = f"layer {index}"
-        unknown = set(arguments) - {*_FIELDS, *_OPTIONS}
-        missing = {"kind", "weight", "kappa", "lam", "shift"} - set(arguments)
-        if unknown or missing:
-            what = (
-                f"has an unknown {sorted(unknown)[0]!r}"
-                if unknown
-                else (f"lacks {sorted(missing)[0]!r}")
-            )
-            raise ContractViolation(
-                f"{name} {what}; a layer takes {', '.join((*_OPTIONS, *_FIELDS))}"
-            )
-        built.append(_build(name, **arguments))
+    built = [layer(arguments, f"layer {index}") for index, arguments in enumerate(layers)]
     contract.check_stage(built, in_shape)
     return tuple(built)
 
@@ -130,7 +101,8 @@ def floor_mean(channels: int, pixels: int, name: str = "pool") -> IntegerLayer:
     if not 1 <= pixels <= 2901:
         raise ContractViolation(f"{name}: {pixels} pixels are too many to average exactly")
     kappa, shift = (2**31 // pixels + 1, 31) if pixels > 1 else (1, 0)
-    return layer("pool", [], [kappa] * channels, 0, shift, name=name)
+    pool = {"kind": "pool", "weight": [], "kappa": [kappa] * channels, "lam": 0, "shift": shift}
+    return layer(pool, name)
 
 
 def load(path: Path, in_shape: tuple[int, int, int]) -> Stage:

@@ -106,11 +106,12 @@ def _conventions(network: Network) -> dict[str, Any]:
 def _network(conventions: dict[str, Any], classes: int) -> Network:
     if "graph" in conventions:
         return described.from_values(conventions["graph"], classes)
-    lists = ("resolution", "pixel_mean", "pixel_std")
-    fixed = {name: tuple(conventions[name]) for name in lists}
-    if not 0 < conventions["width"] <= _WIDTH_AT_MOST or max(fixed["resolution"]) > _SIDE_AT_MOST:
+    said = dict(conventions)
+    said["resolution"] = tuple(said["resolution"])
+    if not 0 < said["width"] <= _WIDTH_AT_MOST or max(said["resolution"]) > _SIDE_AT_MOST:
         raise ValueError("its network is larger than any that is trained")
-    network = mobilenet_v1(**{**conventions, **fixed}, classes=classes)
+    pixels = tuple(said.pop("pixel_mean")), tuple(said.pop("pixel_std"))
+    network = mobilenet_v1(**said, pixels=pixels, classes=classes)
     weights = sum(layer.weights for layer in network.layers)
     room.check([Need("the weights of the run's network", 4 * weights)])
     return network

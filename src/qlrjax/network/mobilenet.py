@@ -40,6 +40,8 @@ _STAGES_LITE0 = (
 )
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+PixelScale = tuple[tuple[float, float, float], tuple[float, float, float]]
+SIGNED_PIXELS: PixelScale = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))  # the range -1 to 1
 
 
 def mobilenet_v1(
@@ -49,8 +51,7 @@ def mobilenet_v1(
     padding_convention: PaddingConvention = "tensorflow",
     activation: Activation = "relu6",
     bn_epsilon: float = 1e-3,
-    pixel_mean: tuple[float, float, float] = (127.5, 127.5, 127.5),
-    pixel_std: tuple[float, float, float] = (127.5, 127.5, 127.5),
+    pixels: PixelScale = SIGNED_PIXELS,
 ) -> Network:
     """MobileNet-V1 (Howard et al., arXiv 1704.04861) with a linear classifier.
 
@@ -62,8 +63,7 @@ def mobilenet_v1(
         activation: See `Layer`.
         bn_epsilon: See `Network`. The defaults are those of TF-Slim; pytorchcv has "pytorch",
             "relu", 1e-5 and ImageNet's mean and deviation.
-        pixel_mean: See `Network`.
-        pixel_std: See `Network`.
+        pixels: pixel_mean and pixel_std of `Network`.
 
     Raises:
         ValueError: The width, resolution or number of classes is not positive.
@@ -81,8 +81,8 @@ def mobilenet_v1(
     return build.finish(
         classes,
         bn_epsilon=bn_epsilon,
-        pixel_mean=pixel_mean,
-        pixel_std=pixel_std,
+        pixel_mean=pixels[0],
+        pixel_std=pixels[1],
         name="mobilenet_v1",
         width=width,
         padding_convention=padding_convention,
