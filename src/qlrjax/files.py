@@ -63,7 +63,7 @@ def create(path: Path, content: bytes | str) -> None:
         OSError: It could not be written.
     """
     descriptor = os.open(path, _NEW, 0o666)
-    with os.fdopen(descriptor, "wb") as file:
+    with _named(path), os.fdopen(descriptor, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
@@ -76,7 +76,7 @@ def append(path: Path, line: str) -> None:
     Raises:
         OSError: It could not be written.
     """
-    with os.fdopen(os.open(path, _APPEND, 0o666), "w", encoding="utf-8") as file:
+    with _named(path), os.fdopen(os.open(path, _APPEND, 0o666), "w", encoding="utf-8") as file:
         file.write(line + "\n")
 
 

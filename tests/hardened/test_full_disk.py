@@ -15,10 +15,10 @@ pytestmark = [
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 1 MB, or a skip where mounting is not allowed."""
+    """A file system of 3 MB, or a skip where mounting is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    words = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
     if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
         pytest.skip("needs the right to mount a file system")
     yield place

@@ -33,7 +33,7 @@ def session(folder: str, classes: list[str], file: str) -> None:
     try:
         data = lay(scratch / "photos", classes, file)
         run = scratch / folder / "run"
-        run.parent.mkdir()
+        run.parent.mkdir(parents=True)
         state, moved = scratch / f"{folder}.npz", scratch / "moved" / folder
         for words in (
             ("run", "--out", run, "--data", data, *WORDS),

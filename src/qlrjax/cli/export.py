@@ -198,6 +198,7 @@ def _npz(out: Path, opened: OpenRun) -> str:
 def _state(out: Path, folder: Path) -> str:
     if not folder.is_dir():
         raise ValueError(f"there is no run folder {printable(folder)}")
+    marker.read(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     with runfolder.lock(folder):
         notes = transfer.pack(folder, out, MOVED)

@@ -5,8 +5,10 @@ replaced as a whole, so no kill can leave an event in it twice, half, or not at 
 """
 
 import contextlib
+import errno
 import json
 import shutil
+import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,9 +39,10 @@ def lock(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderBusy: Another process holds it.
-        OSError: The folder cannot be made or written to.
+        OSError: The folder cannot be made or written to, or something else has the lock's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _check_plain(folder / LOCK_NAME)
     held = filelock.FileLock(folder / LOCK_NAME, timeout=0)
     try:
         with warnings.catch_warnings():
@@ -56,6 +59,13 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def _check_plain(path: Path) -> None:
+    """A link would lead elsewhere, a pipe is locked by nobody."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EINVAL, "is not a plain file; remove it", str(path))
 
 
 def _holder(path: Path) -> str:
