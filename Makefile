@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test firmware-test fuzz lint docs wheel-test report-test cluster-test bench chaos \
+.PHONY: help run test long-test firmware-test fuzz lint docs wheel-test report-test cluster-test bench chaos \
   attack soak clean
 
 help:
@@ -19,6 +19,10 @@ run: $(VENV)/.installed
 # make test: the whole suite, under 10 minutes on 2 cores
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2
+
+# make long-test: what takes more than ten seconds a test: pages carried out, whole sessions; 6 minutes
+long-test: $(VENV)/.developing
+	$(BIN)/python -m pytest --numprocesses 2 -m long
 
 # What the boards need; Debian's packages, installed where that is allowed and left alone elsewhere.
 BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \

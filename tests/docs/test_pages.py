@@ -45,7 +45,7 @@ def command(line):
     return out.getvalue()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tutorial_and_export(tmp_path, monkeypatch):
     """`export.md` goes on with the tutorial's run."""
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def test_tutorial_and_export(tmp_path, monkeypatch):
     assert moved == original
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lab(tmp_path, monkeypatch):
     """From a sweep file to a Pareto picture and a report."""
     pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
@@ -130,7 +130,7 @@ def test_adding_a_stream(tmp_path, monkeypatch):
     assert float(lines[-1].split()[0]) > 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_networks(tmp_path, monkeypatch):
     """Cuts are listed, a built-in graph and one's own file are learned, exported and refused."""
     pytest.importorskip("onnx", reason="needs the extra qlrjax[onnx]")

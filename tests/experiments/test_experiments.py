@@ -143,7 +143,7 @@ def test_the_ablation_is_drawn_from_a_table(tmp_path, monkeypatch):
         assert min(picture.size) > 300
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_late_objects_are_learned_and_the_old_ones_counted(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     objects = ("ball", "cup", "hat", "key")

@@ -73,7 +73,13 @@ class GraphTwin(firmware.Twin):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.startswith("own") else pytest.param(name, marks=pytest.mark.long)
+        for name in NETWORKS
+    ],
+)
 def test_events_of_graphs_are_those_of_jax(name, tmp_path):
     twin = GraphTwin(*NETWORKS[name])
     twin.export(tmp_path)

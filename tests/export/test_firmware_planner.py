@@ -31,6 +31,7 @@ def plan_or_none(shape, device):
         return planner.plan(shape, device)
 
 
+@pytest.mark.long
 def test_less_memory_costs_more_work_and_never_too_many_bytes(shape):
     """From plenty of RAM down to less than would do."""
     devices = [board(8 << 20, (8 << 20) * 9**step // 10**step) for step in range(50)]

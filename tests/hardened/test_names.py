@@ -45,7 +45,7 @@ CLASSES = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @hypothesis.settings(max_examples=3, suppress_health_check=list(hypothesis.HealthCheck))
 @given(folder=FOLDERS, classes=CLASSES, file=FOLDERS)
 @hypothesis.example(folder="run[2]", classes=["$x^$", "b$_$"], file="a[1]")

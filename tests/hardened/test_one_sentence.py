@@ -189,7 +189,7 @@ def limited(number, value, *words):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
     import resource
@@ -209,6 +209,7 @@ def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
     assert marker.read(folder) is not None
 
 
+@pytest.mark.long
 def test_avif_that_is_damaged_anywhere_is_a_sentence(folder, tmp_path, refused):
     from PIL import Image, features
 

@@ -105,8 +105,8 @@ def quantized(name, hw):
 NETWORKS = [
     ("resnet8:random:1", (27, 35)),
     ("ds_cnn:random:2", (49, 10)),
-    ("mobilenet_v2:random:3:0.35", (38, 33)),
-    ("efficientnet_lite0:random:4", (33, 40)),
+    pytest.param("mobilenet_v2:random:3:0.35", (38, 33), marks=pytest.mark.long),
+    pytest.param("efficientnet_lite0:random:4", (33, 40), marks=pytest.mark.long),
 ]
 
 
