@@ -41,9 +41,7 @@ def running(name, folder):
         yield device
         device.quit()
     finally:
-        device.process.kill()
-        device.process.wait()  # not communicate(): `quit` may have closed the line already
-        for pipe in (device.process.stdin, device.process.stdout):
+        firmware.client().end(device.process)
+        for pipe in (device.process.stdin, device.process.stdout):  # `quit` may have closed them
             with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+                pipe.close()

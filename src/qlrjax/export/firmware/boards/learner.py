@@ -16,8 +16,11 @@ Only photos need another package: Pillow.
 """
 
 import argparse
+import contextlib
 import importlib
+import os
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -67,9 +70,17 @@ class Learner:
     def run(cls, command, **options):
         """Starts a program that speaks the protocol."""
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            **options,
         )
-        made = cls(process.stdout, process.stdin, starts=True)
+        try:
+            made = cls(process.stdout, process.stdin, starts=True)
+        except BaseException:
+            end(process)
+            raise
         made.process = process
         return made
 
@@ -142,10 +153,22 @@ class Learner:
             self.reader.close()
 
 
+def end(process):
+    """Ends a program that was started, and those that it has started: make's emulator, say."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
 def read_photo(path, info):
     """A photo at the network's size, as bytes."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SystemExit("learner.py: photos need Pillow: pip install pillow") from error
     size = (info["width"], info["height"])
     return Image.open(path).convert("RGB").resize(size, Image.Resampling.BILINEAR).tobytes()
 
@@ -192,13 +215,17 @@ def main():
     else:
         line = importlib.import_module("serial").Serial(given.port, 115200)
         learner = Learner(line, line)
-    worst, command = 0, []
-    for word in [*(given.command or ["info"]), "--"]:
-        if word != "--":
-            command.append(word)
-        elif command:
-            worst, command = max(worst, obey(learner, command)), []
-    learner.quit()
+    try:
+        worst, command = 0, []
+        for word in [*(given.command or ["info"]), "--"]:
+            if word != "--":
+                command.append(word)
+            elif command:
+                worst, command = max(worst, obey(learner, command)), []
+        learner.quit()
+    finally:
+        if learner.process:
+            end(learner.process)
     return worst
 
 
