@@ -23,15 +23,17 @@ def root() -> Path | None:
 
 
 def folder(name: str) -> Path | None:
-    """A part of the cache that this process may write to; None where there cannot be one.
+    """A part of the cache that this process may write to; None where there cannot be one."""
+    base = root()
+    return None if base is None else private(base / name)
+
+
+def private(path: Path) -> Path | None:
+    """The folder, made if need be; None where this process may not write to it, or others may.
 
     What is kept there may be run as code, so a folder that belongs to another user, or that others
     may write to, is not used.
     """
-    base = root()
-    if base is None:
-        return None
-    path = base / name
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:

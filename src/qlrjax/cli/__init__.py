@@ -32,6 +32,9 @@ USAGE = """qlrjax: continual learning on microcontrollers with quantized latent 
 
 Every command explains itself with --help."""
 
+# Those that run what XLA compiles, which is then kept for the next one.
+_COMPILING = ("run", "learn", "predict", "evaluate", "classes", "export", "import", "sweep", "report")
+
 Command = Callable[[Sequence[str]], int | None]
 
 # Module in this room and function; imported when asked for, so that --help answers at once.
@@ -125,6 +128,10 @@ def _command(name: str) -> Command:
     module, function = _COMMANDS[name]
 
     def call(words: Sequence[str]) -> int | None:
+        if name in _COMPILING and not {"-h", "--help"} & set(words):
+            from qlrjax import programs
+
+            programs.keep()
         if name not in ("run", "learn", "sweep"):
             return getattr(importlib.import_module(f"{__name__}.{module}"), function)(words)
         # These change a run: a signal must find its handler from the first import on.

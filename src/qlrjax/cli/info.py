@@ -24,6 +24,7 @@ def facts() -> list[tuple[str, str]]:
     """Names and values, in the order in which they are shown."""
     import jax
 
+    from qlrjax import programs
     from qlrjax.integer.native import build
 
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
@@ -35,6 +36,7 @@ def facts() -> list[tuple[str, str]]:
         ("devices", ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())),
         ("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") or "none"),
         ("frozen stage", f"{build.description()} ({build.VARIABLE}: auto, c or jax)"),
+        ("compiled", programs.description()),
         ("caches", _caches()),
     ]
 

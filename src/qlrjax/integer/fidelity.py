@@ -1,6 +1,7 @@
 """How close an integer stage stays to the float network it was made from."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -30,25 +31,11 @@ def fidelity(
 ) -> list[Fidelity]:
     """Cosine similarity and signal-to-noise (dB) of every integer output against the float one."""
     calibrate.check_images(cut.network, images)
-    meaning = list(zip(quantized.ranges, quantized.zero_codes, strict=True))
-
-    @jax.jit
-    def moments(
-        weights: Parameters, stage: frozen.Stage, batch: UInt8[Array, "n h w c"]
-    ) -> Float32[Array, "layers 4"]:
-        real = floating.infer(cut, weights, batch)
-        codes = frozen.trace(stage, batch)
-        rows = []
-        for y, q, (span, zero) in zip(real, codes, meaning, strict=True):
-            approx = latent_codes.dequantize(q, span, 8, -span * zero / 255)
-            noise = jnp.sum((y - approx) ** 2)
-            rows.append([jnp.sum(y * y), jnp.sum(approx**2), jnp.sum(y * approx), noise])
-        return jnp.asarray(rows)
-
+    meaning = tuple(zip(quantized.ranges, quantized.zero_codes, strict=True))
     used = calibrate.used_by(cut, parameters)
     totals = np.sum(
         [
-            np.asarray(moments(used, quantized.stage, b), np.float64)
+            np.asarray(_moments(cut, meaning, used, quantized.stage, b), np.float64)
             for b in calibrate.batches(images)
         ],
         axis=0,
@@ -65,3 +52,23 @@ def fidelity(
         )
         for name, (real, approx, cross, noise) in zip(names, totals, strict=True)
     ]
+
+
+# One program a process: the sessions that `qlrjax run` learns for contrast share it.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moments(
+    cut: Cut,
+    meaning: tuple[tuple[float, int], ...],
+    weights: Parameters,
+    stage: frozen.Stage,
+    batch: UInt8[Array, "n h w c"],
+) -> Float32[Array, "layers 4"]:
+    """Of every output: sum(y²), sum(y'²), sum(y·y') and sum((y - y')²), y' of the integers."""
+    real = floating.infer(cut, weights, batch)
+    codes = frozen.trace(stage, batch)
+    rows = []
+    for y, q, (span, zero) in zip(real, codes, meaning, strict=True):
+        approx = latent_codes.dequantize(q, span, 8, -span * zero / 255)
+        noise = jnp.sum((y - approx) ** 2)
+        rows.append([jnp.sum(y * y), jnp.sum(approx**2), jnp.sum(y * approx), noise])
+    return jnp.asarray(rows)

@@ -15,14 +15,13 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from qlrjax import caches
+from qlrjax import programs
 from qlrjax import settings as settings_file
 from qlrjax.lab import learned
 from qlrjax.lab.sweepfile import Task
 from qlrjax.runs import interrupt
 
 _TICK_SECONDS = 0.5
-_PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _work(pipe: connection.Connection, folder: str, share: list[int]) -> None:
     os.setpgrp()  # Ctrl-C is the parent's; it passes it on once
     if share:
         os.sched_setaffinity(0, share)
-    keep_programs()
+    programs.keep()
     with interrupt.catch() as stop:
         while not stop.requested:
             try:
@@ -206,12 +205,3 @@ def _try(
         return News(task, "failed", error=" ".join(str(error).split()))
     return News(task, "done", result=result) if result else News(task, "stopped")
 
-
-def keep_programs() -> None:
-    """Lets processes of this machine share what XLA has compiled, unless the user said where."""
-    place = caches.folder("programs")
-    if place is not None and _PROGRAMS not in os.environ:
-        import jax
-
-        jax.config.update("jax_compilation_cache_dir", str(place))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
