@@ -22,6 +22,8 @@ ROOMS = """\
 | `qlrjax.settings` | all below but `pulpsim` | every setting, from and to TOML |
 | `qlrjax.training` | all below but `pulpsim` | adaptive stage, replay memory, mini-batches, one event, strategies |
 | `qlrjax.latents` | `qlrjax.integer`, `qlrjax.streams`, `qlrjax.caches` | where latents are kept, in memory and on disk |
+| `qlrjax.calibrated` | `qlrjax.integer`, `qlrjax.network`, `qlrjax.caches`, `qlrjax.files` | where calibrated stages are kept |
+| `qlrjax.programs` | `qlrjax.caches` | where compiled programs are kept |
 | `qlrjax.frozen` | `qlrjax.integer` | a short name of the integer stage |
 | `pulpsim.event` | `pulpsim.cost`, `pulpsim.kernels`, `qlrjax.network`, `qlrjax.files` | the simulated chip: a learning event's setting, schedule and memory; tables, sweeps |
 | `pulpsim.cost` | `pulpsim.cluster`, `pulpsim.kernels` | a pass in cycles, bytes and joules: platforms, transfers, contention, tiles |

@@ -6,7 +6,10 @@
 Nothing in it is needed: a folder that cannot be written to, or that others can, is not used.
 """
 
+import hashlib
 import os
+import platform
+from importlib import metadata
 from pathlib import Path
 
 import platformdirs
@@ -55,8 +58,26 @@ def size(path: Path) -> int:
     return total
 
 
+def machine() -> str:
+    """A name for everything that decides how a program is compiled, besides the program."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = [metadata.version(name) for name in ("jax", "jaxlib")]
+    parts = [platform.machine(), _processor(), cpus, os.environ.get("XLA_FLAGS", ""), *versions]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
 def _is_private(path: Path) -> bool:
     if os.name == "nt":
         return True
     status = path.stat()
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _processor() -> str:
+    """Model and instruction sets."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    first = text.partition("\n\n")[0].splitlines()
+    return "\n".join(line for line in first if line.startswith(("model name", "flags", "Features")))

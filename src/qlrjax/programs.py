@@ -16,9 +16,7 @@ import atexit
 import contextlib
 import hashlib
 import os
-import platform
 import warnings
-from importlib import metadata
 from pathlib import Path
 
 import filelock
@@ -30,7 +28,7 @@ LIMIT_VARIABLE = "QLRJAX_COMPILED_MB"
 _DEFAULT_MB = 256.0
 _JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _PROGRAM, _USED, _SUM = "-cache", "-atime", "-sha256"  # the first two are JAX's
-_LOCK = ".lockfile"
+_FOLDER, _LOCK = "xla-", ".lockfile"
 _PATIENCE_SECONDS = 2.0
 
 
@@ -67,7 +65,7 @@ def folder() -> Path | None:
     if chosen.lower() == "off":
         return None
     base = caches.private(Path(chosen)) if chosen else caches.folder("programs")
-    return None if base is None else caches.private(base / f"xla-{_machine()}")
+    return None if base is None else caches.private(base / f"{_FOLDER}{caches.machine()}")
 
 
 def description() -> str:
@@ -111,9 +109,8 @@ def check(place: Path, limit: int) -> bool:
                 if path.name.endswith(_PROGRAM):
                     if not (_sibling(path, _USED).is_file() and _is_whole(path)):
                         _remove(path)
-                elif path.name.endswith((_USED, _SUM)):
-                    if not path.with_name(path.name.rpartition("-")[0] + _PROGRAM).exists():
-                        path.unlink(missing_ok=True)
+                elif path.name.endswith((_USED, _SUM)) and not _program(path).exists():
+                    path.unlink(missing_ok=True)
         _make_room(place, limit)
         return True
     except (OSError, filelock.Timeout):
@@ -122,29 +119,11 @@ def check(place: Path, limit: int) -> bool:
 
 def sign(place: Path) -> None:
     """Puts the SHA-256 of every new program beside it; no error where that cannot be done."""
-    with contextlib.suppress(OSError, filelock.Timeout):
-        with filelock.FileLock(place / _LOCK, timeout=_PATIENCE_SECONDS):
-            for path in place.glob(f"*{_PROGRAM}"):
-                if not _sibling(path, _SUM).exists():
-                    _sibling(path, _SUM).write_text(_digest(path))
-
-
-def _machine() -> str:
-    """A name for everything that decides how a program is compiled, besides the program."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = [metadata.version(name) for name in ("jax", "jaxlib")]
-    parts = [platform.machine(), _processor(), cpus, os.environ.get("XLA_FLAGS", ""), *versions]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """Model and instruction sets."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor()
-    first = text.partition("\n\n")[0].splitlines()
-    return "\n".join(line for line in first if line.startswith(("model name", "flags", "Features")))
+    lock = filelock.FileLock(place / _LOCK, timeout=_PATIENCE_SECONDS)
+    with contextlib.suppress(OSError, filelock.Timeout), lock:
+        for path in place.glob(f"*{_PROGRAM}"):
+            if not _sibling(path, _SUM).exists():
+                _sibling(path, _SUM).write_text(_digest(path))
 
 
 def _is_whole(path: Path) -> bool:
@@ -163,6 +142,10 @@ def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(_PROGRAM) + suffix)
 
 
+def _program(sibling: Path) -> Path:
+    return sibling.with_name(sibling.name.rpartition("-")[0] + _PROGRAM)
+
+
 def _remove(path: Path) -> None:
     for suffix in (_PROGRAM, _USED, _SUM):
         _sibling(path, suffix).unlink(missing_ok=True)
@@ -170,7 +153,9 @@ def _remove(path: Path) -> None:
 
 def _make_room(place: Path, limit: int) -> None:
     """Other machines' programs go, longest unused first, until all fit the limit together."""
-    others = [path for path in place.parent.glob("xla-*") if path != place and not path.is_symlink()]
+    others = [
+        path for path in place.parent.glob("xla-*") if path != place and not path.is_symlink()
+    ]
     others.sort(key=lambda path: path.stat().st_mtime)
     used = sum(map(caches.size, others)) + caches.size(place)
     for path in others:

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 
 from qlrjax import files, metrics
-from qlrjax.integer.fidelity import Fidelity
 from qlrjax.names import for_matplotlib
 
 _NAME_AT_MOST = 40
@@ -174,12 +173,6 @@ def matrix_csv(matrix: np.ndarray, class_names: Sequence[str]) -> str:
         cells = ["" if np.isnan(value) else f"{value:.6f}" for value in row]
         writer.writerow([event, *cells])
     return text.getvalue()
-
-
-def fidelity_csv(rows: Sequence[Fidelity]) -> str:
-    """Cosine similarity and signal-to-noise (dB) of every integer layer against its float layer."""
-    lines = [f"{row.layer},{row.cosine:.5f},{row.snr_db:.2f}" for row in rows]
-    return "\n".join(["layer,cosine,snr_db", *lines]) + "\n"
 
 
 def summary_values(curve: Curve) -> dict[str, float]:

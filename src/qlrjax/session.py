@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from qlrjax import latents, weights
+from qlrjax import calibrated, latents, weights
 from qlrjax.integer import quantize
 from qlrjax.integer.extractor import Extractor
 from qlrjax.network import Cut, Network
@@ -159,9 +159,9 @@ def build_extractor(
     chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)]
     images = stream.source.read(chosen)
     if settings.frozen == "int8":
-        return Extractor(cut, quantize.quantize(cut, parameters, images), None)
+        return Extractor(cut, calibrated.stage(cut, parameters, images, integer=True), None)
     below = {row.name: parameters[row.name] for row in cut.below if row.has_weights}
-    return Extractor(cut, quantize.ranges(cut, parameters, images), below)
+    return Extractor(cut, calibrated.stage(cut, parameters, images, integer=False), below)
 
 
 def start(session: Session) -> SessionState:

@@ -33,7 +33,17 @@ USAGE = """qlrjax: continual learning on microcontrollers with quantized latent 
 Every command explains itself with --help."""
 
 # Those that run what XLA compiles, which is then kept for the next one.
-_COMPILING = ("run", "learn", "predict", "evaluate", "classes", "export", "import", "sweep", "report")
+_COMPILING = (
+    "run",
+    "learn",
+    "predict",
+    "evaluate",
+    "classes",
+    "export",
+    "import",
+    "sweep",
+    "report",
+)
 
 Command = Callable[[Sequence[str]], int | None]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,12 @@ def fidelity(
         )
         for name, (real, approx, cross, noise) in zip(names, totals, strict=True)
     ]
+
+
+def csv_text(rows: Sequence[Fidelity]) -> str:
+    """The same as CSV, one line a layer."""
+    lines = [f"{row.layer},{row.cosine:.5f},{row.snr_db:.2f}" for row in rows]
+    return "\n".join(["layer,cosine,snr_db", *lines]) + "\n"
 
 
 # One program a process: the sessions that `qlrjax run` learns for contrast share it.

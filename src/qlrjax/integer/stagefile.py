@@ -66,7 +66,22 @@ def load(path: Path, classes: int) -> Extractor:
         ValueError: The file is missing, damaged, or holds a stage that breaks the contract.
     """
     try:
-        arrays = npz.read(files.read(path, SIZE_LIMIT_BYTES), SIZE_LIMIT_BYTES)
+        data = files.read(path, SIZE_LIMIT_BYTES)
+    except _DAMAGE as error:
+        raise ValueError(
+            f"the frozen stage {path} cannot be read ({error}); start the run anew"
+        ) from error
+    return parse(data, classes, str(path))
+
+
+def parse(data: bytes, classes: int, path: str) -> Extractor:
+    """The same of bytes; `path` is for the sentence.
+
+    Raises:
+        ValueError: They are damaged, or hold a stage that breaks the contract.
+    """
+    try:
+        arrays = npz.read(data, SIZE_LIMIT_BYTES)
         meta = json.loads(arrays["meta"].tobytes())
         stage = tuple(_layer(row, index, arrays) for index, row in enumerate(meta["layers"]))
         parameters = _float_parameters(arrays) if meta["float"] else None

@@ -204,4 +204,3 @@ def _try(
             raise
         return News(task, "failed", error=" ".join(str(error).split()))
     return News(task, "done", result=result) if result else News(task, "stopped")
-

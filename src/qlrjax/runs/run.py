@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qlrjax import files, needs, weights
+from qlrjax import calibrated, files, needs, weights
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import fidelity, stagefile
@@ -259,9 +259,7 @@ def _begin(
     stage = stagefile.dump(session.extractor)
     files.write_atomic(folder / STAGE, stage)
     if session.extractor.quantized.stage:
-        from qlrjax import report
-
-        files.write_atomic(folder / FIDELITY, report.fidelity_csv(_fidelity(session)))
+        files.write_atomic(folder / FIDELITY, fidelity.csv_text(_fidelity(session)))
     else:
         (folder / FIDELITY).unlink(missing_ok=True)
     return template, (), _facts(session, work.own, hashlib.sha256(stage).hexdigest())
@@ -315,4 +313,4 @@ def _fidelity(session: Session) -> list[Fidelity]:
     chosen = test[np.linspace(0, len(test) - 1, min(64, len(test))).round().astype(int)]
     images = session.stream.source.read(chosen)
     quantized = session.extractor.quantized
-    return fidelity.fidelity(session.cut, session.parameters, quantized, images)
+    return calibrated.measured(session.cut, session.parameters, quantized, images)
