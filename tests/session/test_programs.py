@@ -19,7 +19,7 @@ from qlrjax.runs.opened import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = (
-    *("--latent-layer", "8", "--replays", "8", "--weights", "ds_cnn:random:1"),
+    *("--latent-layer", "12", "--replays", "8", "--weights", "resnet8:random:1"),
     *("--resolution", "32", "--calibration-images", "12", "--data", "synthetic:3x4x6"),
     *("--first-classes", "2", "--minibatch", "8", "--normalization", "none", "--no-contrast"),
 )
@@ -61,7 +61,7 @@ def learned(out):
     return digests
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kept_programs_give_the_bits_of_fresh_ones_and_damage_costs_time_only(tmp_path):
     kept = tmp_path / "kept"
     (found, compiled), _ = run(tmp_path / "fresh", "off")
