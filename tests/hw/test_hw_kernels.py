@@ -4,7 +4,6 @@ import itertools
 import re
 import zlib
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from pulpsim.cluster import l1
@@ -14,8 +13,9 @@ from pulpsim.kernels import KERNELS, find
 from pulpsim.kernels.record import largest_share
 from pulpsim.kernels.shape import Tile
 from support.programs import carried_out
-from support.values import integer, products
+from support.values import graphs
 from support.values.by_name import VALUES
+from support.values.overlapping import OVERLAPPING
 from support.values.tile_values import values
 
 # Small tiles with odd shares on 8 cores, left-over rows, non-square planes.
@@ -74,11 +74,19 @@ SHAPES = {
     "i2sw_dw": ["C10_7x9", "C3_11x5", "C2_9x7"],
     "i3w_conv": ["N8_9x13"],
     "i4w_pool": ["C10_HW8", "C3_HW12"],
+    **{name: ["C10_6x9", "C3_5x5"] for name in ("d5_fwd", "d5_igrad", "d5a_wgrad", "i5w_dw")},
+    **{name: ["C10_7x9", "C3_5x5"] for name in ("d5s_fwd", "d5s_igrad", "d5sa_wgrad", "i5sw_dw")},
+    "i6_im2row": ["M11_R3x3_S3", "M7_R1x2_S16", "M5_R10x1_S2"],
+    "i7w_add": ["C10_HW7"],
+    "i8_max": ["M11_3x3s2_C8", "M5_2x2s2_C4"],
+    "e11_add": ["n100"],
     **{f"e9_unp{bits}": ["n104"] for bits in range(1, 6)},
     **{f"e9_rnd{bits}": ["n104"] for bits in range(1, 7)},
 }
-WIDE = ("i1w_4x2", "i2w_dw", "i2sw_dw", "i3w_conv", "i4w_pool")
+WIDE = ("i1w_4x2", "i2w_dw", "i2sw_dw", "i3w_conv", "i4w_pool", "i5w_dw", "i5sw_dw", "i7w_add")
+GRAPHS = {one.name for one in graphs.VALUES}
 UNMEASURED = {
+    *GRAPHS,
     "i2s_dw",
     "i4_pool",
     "c0_im2col",
@@ -114,6 +122,11 @@ def _inputs(name: str, tile: Tile) -> dict[str, np.ndarray]:
         found["lam"] = rng.integers(-(2**31), 2**31, found["lam"].shape).astype(np.int32)
     if "_dw" in name and name[:2] == "i2":
         found["w"][:, 3::4] = 0
+    if "_dw" in name and name[:2] == "i5":
+        found["w"].reshape(-1, 5, 8)[:, :, 5:] = 0
+    if name == "i7w_add":  # within 32 bits behind the shift
+        for one in ("kappa", "kappa_b"):
+            found[one] = rng.integers(-(2**22), 2**22, found[one].shape).astype(np.int32)
     if name in ("i3_conv", "i3w_conv"):
         found["w"][:, 27] = 0
     return found
@@ -133,16 +146,9 @@ def test_values_are_what_the_program_computes(name, shape):
     tile = find(name).tile(shape)
     cores = min(8, tile.cores)
     inputs = _inputs(name, tile)
-    if name in ("i3_conv", "i3w_conv"):
-        rng = np.random.default_rng(5)
-        image = rng.integers(0, 256, (9, 13, 3)).astype(np.uint8)
-        inputs["x"] = np.asarray(integer.input_rows(jnp.asarray(image)))
-        expected = _carried_out(name, shape, {**inputs, "x": image}, cores)
-    elif name == "c0_im2col":
-        rng = np.random.default_rng(6)
-        rows = rng.normal(size=(3, tile.scalars["row"] // 3, 3)).astype(np.float32)
-        inputs["x"] = np.asarray(products.input_patches(jnp.asarray(rows)))
-        expected = _carried_out(name, shape, {"x": rows}, cores)
+    if name in OVERLAPPING:
+        raw, inputs["x"] = OVERLAPPING[name](np.random.default_rng(5), tile)
+        expected = _carried_out(name, shape, {**inputs, "x": raw}, cores)
     else:
         expected = _carried_out(name, shape, inputs, cores)
     found = values(VALUES[name], tile, inputs, cores)
@@ -238,6 +244,20 @@ def test_requests_stay_inside_their_buffers():
         ("i2s_dw", "C16_9x9", 16, (9, 9)),
         ("i4_pool", "C20_HW16", 20, (16,)),
         ("c0_im2col", "M20", 20, (27,)),
+        ("d5_fwd", "C10_9x12", 10, (9, 12)),
+        ("d5s_fwd", "C10_9x11", 10, (9, 11)),
+        ("d5_igrad", "C10_9x12", 10, (9, 12)),
+        ("d5s_igrad", "C3_9x11", 3, (9, 11)),
+        ("d5a_wgrad", "C10_9x12", 10, (9, 12)),
+        ("d5sa_wgrad", "C10_9x11", 10, (9, 11)),
+        ("i5w_dw", "C16_12x12", 16, (12, 12)),
+        ("i5sw_dw", "C16_11x11", 16, (11, 11)),
+        ("i6_im2row", "M32_R3x12_S16", 32, (3, 12, 16)),
+        ("i6_im2row", "M32_R3x3_S6", 32, (3, 3, 6)),
+        ("i6_im2row", "M32_R10x2_S3", 32, (10, 2, 3)),
+        ("i7w_add", "C20_HW10", 20, (10,)),
+        ("i8_max", "M20_3x3s2_C16", 20, (3, 3, 16)),
+        ("e11_add", "n1024", 1024, ()),
     ],
 )
 def test_closed_forms_are_those_of_the_program(name, shape, items, dims):

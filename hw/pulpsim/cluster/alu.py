@@ -66,6 +66,11 @@ def _insert(value: int, into: int, width: int, place: int) -> int:
     return (into & ~mask) | ((value << place) & mask)
 
 
+def _largest_bytes(first: int, second: int) -> int:
+    pairs = zip(_bytes(first, False), _bytes(second, False), strict=True)
+    return sum(max(pair) << (8 * n) for n, pair in enumerate(pairs))
+
+
 def _each_byte_right(value: int, shift: int) -> int:
     return sum((part >> shift) << (8 * n) for n, part in enumerate(_bytes(value, False)))
 
@@ -97,6 +102,7 @@ _INTEGER: dict[str, Callable[..., int]] = {
     "p.extractu": lambda a, width, place: (a >> place) & ((1 << (width + 1)) - 1),
     "p.insert": _insert,
     "pv.srl.sci.b": _each_byte_right,
+    "pv.maxu.b": _largest_bytes,
     "pv.sdotsp.b": _dot(True, True),
     "pv.sdotusp.b": _dot(False, True),
     "pv.dotusp.b": _dot(False, True),
