@@ -1,4 +1,4 @@
-"""What graphs need besides products and 3x3 windows: 5x5 depthwise, adds, maxima, columns of codes."""
+"""What graphs need besides products and 3x3 windows: 5x5 windows, adds, maxima, columns."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Inputs that shares of a tile read in part together: as a program reads them, and share by share."""
+"""Inputs of which shares read parts together: as a program reads them, and share by share."""
 
 import jax.numpy as jnp
 import numpy as np
