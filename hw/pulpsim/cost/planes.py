@@ -51,7 +51,8 @@ class Call:
         kernel: Name.
         dims: "window" gives (hin, win), "rows" (h, w), "pixels" (h * w,), "elements" nothing,
             "vector" (w,), "lines" splits output rows over the cores and gives (channels, w),
-            "each" takes every row for an item of its own and gives (w,).
+            "each" takes every row for an item of its own and gives (w,), "windows" splits output
+            pixels over the cores and gives (side, side, channels).
         width: Padded input width, or output width, as the kernel wants it.
         scale: hin = scale * h + halo.
         halo: See `scale`.
@@ -193,6 +194,9 @@ def _call(machine: Machine, call: Call, c: Numbers, h: Numbers) -> Numbers:
             return machine.kernel(call.kernel, c * rows, (-(-call.width // 4) * 4,))
         case "vector":
             return machine.kernel(call.kernel, c, (call.width,))
+        case "windows":
+            side = call.scale + call.halo
+            return machine.kernel(call.kernel, h * call.width, (side, side, -(-c // 4) * 4))
         case "lines":
             return machine.kernel(call.kernel, rows, (-(-c // 4) * 4, call.width))
         case _:

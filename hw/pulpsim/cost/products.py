@@ -37,7 +37,8 @@ class Product:
         accumulate: C is read first.
         extra_bytes: Per row n in L1, such as kappa and lambda.
         fused: Kernels that run over every finished tile of C, per channel or per element.
-        columns: B is built in L1 by `c0_im2col`.
+        columns: B is built in L1, by `c0_im2col` or from codes by `i6_im2row`.
+        window: Of a product of codes with columns: rows of a window, bytes between two pixels.
     """
 
     kernel: str
@@ -58,6 +59,7 @@ class Product:
     extra_bytes: Numbers = 0.0
     fused: tuple[str, ...] = ()
     columns: bool = False
+    window: tuple[int, int] = (1, 1)
 
     @property
     def macs(self) -> Numbers:
@@ -73,6 +75,11 @@ class Product:
     def _by_pixels(self) -> bool:
         """Whether the kernel is an integer one: columns over the cores, whole sums."""
         return find(self.kernel).work.items == "pixels"
+
+    @property
+    def _column_bytes(self) -> float:
+        """Of an element of B as it stands in L1."""
+        return 1.0 if self._by_pixels else 4.0
 
     def staged_bytes(self, l2_bytes: float) -> float:
         """The least L2 that serves this pass as well as `l2_bytes` do."""
@@ -96,7 +103,7 @@ class Product:
     def least_bytes(self, nt: Numbers, kt: Numbers, mt: Numbers, order: Numbers) -> Numbers:
         """L1 that a tile needs with one buffer an operand."""
         del order
-        in_l1 = 4.0 if self.columns else self.b_bytes
+        in_l1 = self._column_bytes if self.columns else self.b_bytes
         c_buffers = 1.5 if self.accumulate else 1.0  # three where others have two
         return nt * kt * self.a_bytes + kt * mt * in_l1 + nt * mt * self.c_bytes * c_buffers
 
@@ -190,7 +197,12 @@ class Product:
         columns = -(-m // 4) * 4
         if self._by_pixels:
             rows = -(-n // 4) * 4
-            return machine.kernel(self.kernel, m, (-(-k // 4) * 4, rows))
+            cycles = machine.kernel(self.kernel, m, (-(-k // 4) * 4, rows))
+            if self.columns:
+                high, step = self.window
+                dims = (high, k / (4 * high), step)
+                cycles = cycles + machine.barrier_cycles + machine.kernel("i6_im2row", m, dims)
+            return cycles
         cycles = machine.kernel(self.kernel, n, (k, columns))
         if self.columns:
             cycles = cycles + machine.barrier_cycles + machine.kernel("c0_im2col", m, (k,))
@@ -252,7 +264,7 @@ class Product:
         def buffers(tiles: Numbers) -> Numbers:
             return xp.where(tiles <= 1, 1.0, 2.0)
 
-        in_l1 = 4.0 if self.columns else self.b_bytes
+        in_l1 = self._column_bytes if self.columns else self.b_bytes
         a = nt * kt * self.a_bytes * buffers(count_n * count_k)
         b = kt * mt * in_l1 * buffers(count_k * count_m)
         c_buffers = buffers(count_n * count_m)

@@ -4,8 +4,8 @@ Activations are CHW, with the samples of a group side by side in every channel, 
 layer is one matrix product over all their pixels. Depthwise inputs lie in L2 inside zero-padded
 planes: the padding is written once and the DMA writes and reads around it. Integer maps change
 between HWC (pointwise) and CHW (depthwise) in the strides of the producer's byte stores, at no cost
-in instructions. That, the integer kernels that requantize in 64 bits, the codes of fewer than 7
-bits and the first layer's FP32 columns are designs without RTL measurements.
+in instructions. That, the codes of fewer than 7 bits and the first layer's FP32 columns are designs
+without RTL measurements. The integer passes of frozen layers are in `frozen_layers`.
 """
 
 import dataclasses
@@ -31,7 +31,12 @@ StepName = Literal[
     "weight gradient",
     "input gradient",
     "both gradients",
+    "add",
+    "window pool",
     "pool",
+    "pool gradient",
+    "add gradient",
+    "window pool gradient",
     "loss",
     "update",
     "replay read",
@@ -49,62 +54,6 @@ class Places:
     weights: Place = "l2"
     gradients: Place = "l2"
     relu: str = "e10_relu6"
-
-
-def frozen(layer: Layer, images: int, maps: Place, weights: Place) -> Planes | Product:
-    """Integer forward of a frozen layer over `images` images."""
-    height, width = layer.out_hw
-    macs = layer.macs * images
-    if layer.kind == "pointwise":
-        return Product(
-            "i1w_4x2",
-            layer.out_channels,
-            layer.in_channels,
-            height * width * images,
-            1.0,
-            1.0,
-            1.0,
-            b_rows="m",
-            c_rows="m",
-            a_place=weights,
-            b_place=maps,
-            c_place=maps,
-            extra_bytes=8.0,
-        )
-    stride = layer.stride
-    source = Operand(
-        (width - 1) * stride + 3,
-        1.0,
-        stride,
-        3 - stride,
-        maps,
-    )
-    target = Operand(width, 1.0, place=maps, write=True, padded=layer.kind == "conv")
-    if layer.kind == "conv":
-        rows = dataclasses.replace(source, row_elements=3 * source.row_elements)
-        rows = dataclasses.replace(rows, element_bytes=1.0 / layer.out_channels)
-        weight = Operand(place=weights, per_channel_bytes=28.0 + 8.0)
-        target = dataclasses.replace(target, padded=False)
-        return Planes(
-            layer.out_channels,
-            height,
-            (Call("i3w_conv", "lines", width),),
-            (rows, weight, target),
-            images,
-            macs,
-        )
-    kernel = "i2w_dw" if stride == 1 else "i2sw_dw"
-    call = Call(kernel, "window", (width - 1) * stride + 3, stride, 3 - stride)
-    weight = Operand(place=weights, per_channel_bytes=12.0 + 8.0)
-    return Planes(layer.out_channels, height, (call,), (source, weight, target), images, macs)
-
-
-def frozen_pool(channels: int, hw: tuple[int, int], images: int, maps: Place) -> Planes:
-    """Integer average pooling before the linear layer."""
-    source = Operand(hw[1], 1.0, place=maps)
-    target = Operand(place=maps, write=True, per_channel_bytes=1.0)
-    call = Call("i4w_pool", "pixels", hw[1])
-    return Planes(channels, hw[0], (call,), (source, target), images, split_rows=False)
 
 
 def forward(
@@ -126,9 +75,9 @@ def forward(
     if layer.kind == "linear":
         return Linear("l1_fwd", layer.out_channels, layer.in_channels, group, places.weights)
     if layer.kind == "depthwise":
-        calls = (window(layer, {1: "d1_col", 2: "d1s_col"}), *_after(width, running, places))
+        calls = (window(layer, "forward"), *_after(width, running, places))
         target = Operand(width, 5.0 if running else 4.0, place=acts, write=True)
-        operands = (padded_input(layer, acts), taps(places.weights), target)
+        operands = (padded_input(layer, acts), taps(layer, places.weights), target)
         return Planes(layer.out_channels, height, calls, operands, group, layer.macs * group)
     return Product(
         "p1_2x4",
@@ -187,12 +136,12 @@ def weight_gradient(layer: Layer, group: int, accumulate: bool, places: Places) 
     if layer.kind == "linear":
         return Linear("l3a_wgrad", layer.out_channels, layer.in_channels, group, places.gradients)
     if layer.kind == "depthwise":
-        call = window(layer, {1: "d2a_wgrad", 2: "d2sa_wgrad"})
+        call = window(layer, "weight gradient")
         operands = (
             padded_input(layer, places.activations),
             Operand(width, place=places.maps, padded=True),
-            taps(places.gradients),
-            dataclasses.replace(taps(places.gradients), write=True),
+            taps(layer, places.gradients),
+            dataclasses.replace(taps(layer, places.gradients), write=True),
         )
         return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
     return Product(
@@ -233,7 +182,14 @@ def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
             b_place=maps,
             c_place=maps,
         )
-    if layer.stride == 1:
+    if layer.kernel == 5:
+        side, stride = layer.kernel, layer.stride
+        width = (layer.out_hw[1] - 1) * stride + side
+        name = "d5_igrad" if stride == 1 else "d5s_igrad"
+        call = Call(name, "window", width, stride, side - stride)
+        source = Operand(layer.out_hw[1], place=maps)
+        target = Operand(width, scale=stride, halo=side - stride, place=maps, write=True)
+    elif layer.stride == 1:
         call = Call("d3_col", "window", width + 2, 1, 2)
         source = Operand(width + 2, scale=1, halo=2, place=maps)
         target = Operand(width, place=maps, write=True)
@@ -241,8 +197,11 @@ def input_gradient(layer: Layer, group: int, places: Places) -> Pass:
         call = Call("d3s_igrad", "rows", width)
         source = Operand(width + 1, scale=1, halo=1, place=maps)
         target = Operand(2 * width, scale=2, place=maps, write=True)
-    operands = (source, taps(places.weights), target)
-    return Planes(layer.out_channels, height, (call,), operands, group, layer.macs * group)
+    operands = (source, taps(layer, places.weights), target)
+    macs = layer.macs * group
+    # A row of a 5x5 input gradient takes parts of rows of other tiles.
+    split = layer.kernel == 3
+    return Planes(layer.out_channels, height, (call,), operands, group, macs=macs, split_rows=split)
 
 
 def pool(channels: int, hw: tuple[int, int], group: int, places: Places, *, back: bool) -> Planes:
@@ -294,22 +253,34 @@ def _after(width: int, running: bool, places: Places) -> tuple[Call, ...]:
     return (Call("e5_stat", "pixels", width),)
 
 
-def window(layer: Layer, kernels: dict[int, str]) -> Call:
-    """A depthwise kernel, by stride, over padded planes."""
+_WINDOWS = {
+    "forward": {(3, 1): "d1_col", (3, 2): "d1s_col", (5, 1): "d5_fwd", (5, 2): "d5s_fwd"},
+    "weight gradient": {
+        (3, 1): "d2a_wgrad",
+        (3, 2): "d2sa_wgrad",
+        (5, 1): "d5a_wgrad",
+        (5, 2): "d5sa_wgrad",
+    },
+}
+
+
+def window(layer: Layer, step: StepName) -> Call:
+    """A depthwise kernel, by window and stride, over padded planes."""
     # Stride 2 is measured on planes of 2 * out + 1 rows and columns.
-    width = (layer.out_hw[1] - 1) * layer.stride + 3
-    return Call(kernels[layer.stride], "window", width, layer.stride, 3 - layer.stride)
+    side, stride = layer.kernel, layer.stride
+    width = (layer.out_hw[1] - 1) * stride + side
+    return Call(_WINDOWS[step][side, stride], "window", width, stride, side - stride)
 
 
 def padded_input(layer: Layer, place: Place) -> Operand:
     """The padded planes that a depthwise layer reads."""
-    width = (layer.out_hw[1] - 1) * layer.stride + 3
-    return Operand(width, scale=layer.stride, halo=3 - layer.stride, place=place)
+    width = (layer.out_hw[1] - 1) * layer.stride + layer.kernel
+    return Operand(width, scale=layer.stride, halo=layer.kernel - layer.stride, place=place)
 
 
-def taps(place: Place) -> Operand:
-    """The nine taps of every channel, or their gradient."""
-    return Operand(place=place, per_channel_bytes=36.0)
+def taps(layer: Layer, place: Place) -> Operand:
+    """The taps of every channel, nine or 25, or their gradient."""
+    return Operand(place=place, per_channel_bytes=4.0 * layer.fan_in)
 
 
 def _column_bytes(layer: Layer) -> float:

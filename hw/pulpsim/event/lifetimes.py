@@ -2,7 +2,7 @@
 
 A map lives from the pass that writes it to the last one that reads it. Where a depthwise pass reads
 dy of a layer and writes dy of the one below, with equal planes, block for block, the second takes
-the place of the first.
+the place of the first, if nobody reads the first later.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ def of(setting: EventSetting, steps: Sequence[Blockwise]) -> list[Lifetime]:
     """Lifetimes and addresses of all maps of a mini-batch."""
     spans = _spans(setting, steps)
     placed: list[Lifetime] = []
-    in_place = _in_place(steps)
+    in_place = _in_place(steps, {name: last for name, (_, _, last) in spans.items()})
     # Large ones first; a map that takes another's place follows it.
     order = sorted(spans, key=lambda name: (-spans[name][0], spans[name][1], name))
     for name in order:
@@ -92,15 +92,16 @@ def _spans(setting: EventSetting, steps: Sequence[Blockwise]) -> dict[str, tuple
     return found
 
 
-def _in_place(steps: Sequence[Blockwise]) -> dict[str, str]:
+def _in_place(steps: Sequence[Blockwise], last_reads: dict[str, int]) -> dict[str, str]:
     """What takes whose place: by name."""
     found = {}
-    for step in steps:
+    for number, step in enumerate(steps):
         if not isinstance(step.work, BlockedPlanes):
             continue
         gradients = [one for one in step.work.reads if one.name[:2] in ("dy", "dz")]
         for old, new in zip(gradients, step.work.writes, strict=False):
-            if old.share == new.share and old.element_bytes == new.element_bytes:
+            equal = old.share == new.share and old.element_bytes == new.element_bytes
+            if equal and old.name != new.name and last_reads.get(old.name) == number:
                 found[new.name] = old.name
     return found
 

@@ -17,6 +17,7 @@ from pulpsim.event import lifetimes
 from pulpsim.event.blocked import VECTOR_WORDS, Blockwise
 from pulpsim.event.lifetimes import Lifetime
 from pulpsim.event.setting import EventSetting
+from qlrjax.network import Layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def trained_parameters(setting: EventSetting) -> int:
     """Weights, and two parameters per normalised channel, of the trained layers."""
     layers = setting.network.adaptive(setting.latent_layer)
     return sum(layer.weights for layer in layers) + 2 * sum(
-        layer.out_channels for layer in layers[:-1]
+        layer.out_channels for layer in layers[:-1] if layer.has_weights
     )
 
 
@@ -127,7 +128,9 @@ def blocked_plan(
     that no other takes in that time.
     """
     layers = setting.network.adaptive(setting.latent_layer)
-    vectors = 4 * VECTOR_WORDS // 2 * sum(row.out_channels for row in layers[:-1])
+    vectors = (
+        4 * VECTOR_WORDS // 2 * sum(row.out_channels for row in layers[:-1] if row.has_weights)
+    )
     weights = 4 * sum(row.weights for row in layers)
     lives = lifetimes.of(setting, steps)
     tensors = [
@@ -149,12 +152,10 @@ def _whole(
     """Adds what both schedules have: frozen maps and weights, replays, new latents."""
     frozen = setting.network.frozen(setting.latent_layer)
     # The frozen maps come first in time and leave L2 before training starts.
-    frozen_maps = setting.images_per_pass * max(
-        (row.in_elements + row.out_elements for row in frozen), default=0
-    )
+    frozen_maps = setting.images_per_pass * most_live(frozen)
     frozen_place: Place = "l2" if frozen_maps <= l2_free_bytes(platform) else "external"
     packed = setting.latent_bytes
-    weights = sum(row.weights + 8 * row.out_channels for row in frozen)
+    weights = sum(_stored_bytes(row) for row in frozen)
     return MemoryPlan(
         (
             *tensors,
@@ -168,3 +169,29 @@ def _whole(
         platform.storage.storage_bytes,
         lives,
     )
+
+
+def most_live(layers: Sequence[Layer]) -> int:
+    """Most elements that stand at once while these layers run: outputs that are still taken."""
+    last_use = {name: row.index for row in layers for name in row.inputs}
+    sizes = {row.name: row.out_elements for row in layers}
+    most = 0
+    for row in layers:
+        before = {
+            name: sizes.get(name, taker.in_elements)
+            for taker in layers
+            for name in taker.inputs
+            if last_use[name] >= row.index and (name not in sizes or _made(layers, name, row))
+        }
+        most = max(most, sum(before.values()) + row.out_elements)
+    return most
+
+
+def _made(layers: Sequence[Layer], name: str, before: Layer) -> bool:
+    return any(row.name == name and row.index < before.index for row in layers)
+
+
+def _stored_bytes(layer: Layer) -> int:
+    """Integer weights and multipliers of a frozen layer: two of an add, none of a maximum."""
+    each = {"add": 12, "max_pool": 0}.get(layer.kind, 8)
+    return layer.weights + each * layer.out_channels

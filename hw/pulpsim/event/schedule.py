@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from pulpsim.event import layers, memory
+from pulpsim.event import frozen_layers, layers, memory
 from pulpsim.event.blocked import Blockwise
 from pulpsim.event.layers import AnyPass, Pass, Places, StepName
 from pulpsim.event.memory import MemoryPlan
@@ -44,12 +44,18 @@ def frozen(setting: EventSetting, plan: MemoryPlan) -> list[Scheduled]:
     maps, weights = plan.place("frozen maps"), plan.place("frozen weights")
     count = setting.images / images
     rows = [
-        Scheduled(row.index, row.name, "frozen", layers.frozen(row, images, maps, weights), count)
+        Scheduled(
+            row.index,
+            row.name,
+            "frozen",
+            frozen_layers.frozen(row, images, maps, weights),
+            count,
+        )
         for row in network.frozen(setting.latent_layer)
     ]
     if setting.latent_layer == network.last:
         before = network.layers[-2]
-        work = layers.frozen_pool(before.out_channels, network.pool_hw, images, maps)
+        work = frozen_layers.frozen_pool(before.out_channels, network.pool_hw, images, maps)
         rows.append(Scheduled(network.last, "pool", "frozen", work, count))
     stored = layers.latent_write(setting.latent_elements, setting.bits, maps)
     rows.append(Scheduled(-1, "latents", "latent write", stored, setting.images))

@@ -63,7 +63,7 @@ class EventSetting:
 
     def __post_init__(self) -> None:
         self.network.check_latent_layer(self.latent_layer)
-        _check_network(self.network)
+        check_network(self.network)
         if not 1 <= self.bits <= 8 and self.bits != FLOAT_BITS:
             raise ValueError(f"{self.bits} bits are not a width of codes; choose 1 to 8, or 32")
         least = {
@@ -83,6 +83,7 @@ class EventSetting:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not {' or '.join(allowed)}")
         if self.schedule != "blocked":
             new = {
+                f"graphs such as {self.network.name}": not _is_plain(self.network),
                 "float16 maps": self.maps == "float16",
                 "32-bit latents": self.bits == FLOAT_BITS,
                 "a head alone above FP32 layers": not self.train_layers,
@@ -162,20 +163,27 @@ class EventSetting:
         return -(-self.latent_elements * self.bits // 8)
 
 
-def _check_network(network: Network) -> None:
-    """Raises ValueError for layers that the simulated chip has no kernels for."""
-    foreign = [
-        f"{layer.name} ({layer.kind})"
+def check_network(network: Network) -> None:
+    """Raises ValueError for layers that the simulated chip has no programs for, by name."""
+    for layer in network.layers[:-1]:
+        high, wide = layer.kernel_hw
+        window, asked = f"{high} x {wide}", ""
+        if layer.kind == "depthwise" and ((high, wide) not in ((3, 3), (5, 5)) or layer.stride > 2):
+            asked = f"a {window} depthwise layer of stride {layer.stride} (3 x 3 and 5 x 5, 1 or 2)"
+        if layer.kind == "max_pool" and high != wide:
+            asked = f"maxima of {window} windows (square ones)"
+        if asked:
+            raise ValueError(f"{network.name}, {layer.name}: the simulated chip has no {asked}")
+
+
+def _is_plain(network: Network) -> bool:
+    """Whether it is a chain as MobileNet-V1 is one: what the older schedule costs."""
+    return network.is_chain and all(
+        layer.has_weights
+        and layer.batch_norm
+        and layer.activation != "none"
+        and (layer.kind == "pointwise" or layer.kernel_hw == (3, 3))
+        and (layer.kind == "conv") == (layer.index == 0)
+        and layer.stride <= 2
         for layer in network.layers[:-1]
-        if not layer.has_weights
-        or not layer.batch_norm
-        or layer.activation == "none"
-        or (layer.kind != "pointwise" and layer.kernel_hw != (3, 3))
-        or (layer.kind == "conv") != (layer.index == 0)
-        or layer.stride > 2
-    ]
-    if foreign or not network.is_chain:
-        raise ValueError(
-            f"the simulated chip runs chains as MobileNet-V1 is one, and {network.name} has "
-            f"{foreign[0] if foreign else 'branches'}"
-        )
+    )
