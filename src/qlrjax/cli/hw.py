@@ -1,6 +1,7 @@
 """`qlrjax hw`: cycles, bytes and joules of learning on a simulated chip.
 
     qlrjax hw event --platform vega --latent-layer 20 --replays 1500 --bits 8
+    qlrjax hw event --network efficientnet_lite0 --cut b14/add
     qlrjax hw layer 20
     qlrjax hw compare vega stm32l4 --latent-layers 20 23 27
     qlrjax hw kernel p1_2x4 --shape 32x64x64 --cores 8 --fpu static --json
@@ -27,9 +28,10 @@ from pulpsim.cost.platform import Platform
 from pulpsim.event import event, passes, tables
 from pulpsim.event.setting import EventSetting, Maps, Schedule, Statistics
 
+from qlrjax import weights
 from qlrjax.cli import hw_rows
 from qlrjax.cli import hw_show as hw_show
-from qlrjax.network import Network, mobilenet_v1
+from qlrjax.network import Layer, Network, mobilenet_v1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Learning:
         maps: How maps are stored off chip between passes.
         samples_per_pass: With running statistics layer by sample, samples that pass a layer
             together.
+        network: mobilenet_v1, efficientnet_lite0, resnet8, ds_cnn, mobilenet_v2:random:0, or an
+            .onnx: whatever `qlrjax run --weights` takes.
         width: Channel multiplier of MobileNet-V1.
-        resolution: Side of an image in pixels.
+        resolution: Side of an image in pixels; without it, what the network was made for, or 128.
         classes: Number of logits.
     """
 
@@ -63,18 +67,50 @@ class Learning:
     schedule: Schedule = "blocked"
     maps: Maps = "float32"
     samples_per_pass: int = 1
+    network: Annotated[str, tyro.conf.arg(aliases=["--weights"])] = "mobilenet_v1"
     width: float = 1.0
-    resolution: int = 128
+    resolution: int | None = None
     classes: int = 50
 
-    def network(self) -> Network:
-        """The network that learns."""
-        return mobilenet_v1(self.width, self.resolution, self.classes)
+    @property
+    def is_mobilenet(self) -> bool:
+        """Whether it is MobileNet-V1, whose latent layers have defaults here."""
+        return self.network in ("mobilenet_v1", "builtin")
+
+    def outline(self) -> Network:
+        """The network that learns.
+
+        Raises:
+            ValueError: There is no such network, or it has no channel multiplier.
+        """
+        if self.is_mobilenet:
+            return mobilenet_v1(self.width, self.resolution or 128, self.classes)
+        if self.width != 1.0:
+            raise ValueError(f"--width is of mobilenet_v1, not of {self.network}; leave it out")
+        return weights.outline(self.network, self.classes, self.resolution)
+
+    def latent_layer(self, chosen: int | None, cut: str) -> int:
+        """The first trained layer: by its number, or by what crosses into it.
+
+        Args:
+            chosen: A number, or None for 20 of MobileNet-V1 and the classifier of others.
+            cut: A layer's name, or nothing.
+
+        Raises:
+            ValueError: Both are given, or the network cannot be cut there.
+        """
+        if cut:
+            if chosen is not None:
+                raise ValueError("--latent-layer and --cut exclude each other; give one of them")
+            return self.outline().latent_layer_after(cut)
+        if chosen is not None:
+            return chosen
+        return 20 if self.is_mobilenet else self.outline().last
 
     def setting(self, latent_layer: int) -> EventSetting:
         """The event that is costed."""
         return EventSetting(
-            self.network(),
+            self.outline(),
             latent_layer,
             self.replays,
             self.bits,
@@ -132,7 +168,8 @@ class EventCommand:
 
     Attributes:
         platform: Name of a shipped platform, or the path of a .toml file.
-        latent_layer: First trained layer, 0 to 27.
+        latent_layer: First trained layer; without it 20 of MobileNet-V1, the classifier of others.
+        cut: The layer whose output is the latent, see `qlrjax network NAME`.
         events_per_hour: For the battery's lifetime.
         by: Rows of the table; "pass" is every pass with its blocks, tiles, bytes and what it waits
             for.
@@ -141,7 +178,8 @@ class EventCommand:
     """
 
     platform: str = "vega"
-    latent_layer: int = 20
+    latent_layer: int | None = None
+    cut: str = ""
     events_per_hour: float = 60.0
     by: Literal["step", "layer", "pass"] = "step"
     trace: Path | None = None
@@ -154,7 +192,8 @@ class EventCommand:
         """Shows the event."""
         energy.check_rate(self.events_per_hour)
         chip = self.chip.apply(platform.load(self.platform))
-        result = event.event_cost(self.learning.setting(self.latent_layer), chip)
+        latent_layer = self.learning.latent_layer(self.latent_layer, self.cut)
+        result = event.event_cost(self.learning.setting(latent_layer), chip)
         table = {"step": tables.steps, "layer": tables.layers, "pass": passes.rows}[self.by]
         rows = self.output.select(table(result))
         self._write(result)
@@ -170,7 +209,10 @@ class EventCommand:
         elif self.output.csv:
             print(hw_show.csv_text(rows), end="")
         else:
-            title = f"One learning event on {chip.name}, latent layer {self.latent_layer}"
+            title = f"One learning event on {chip.name}, latent layer {latent_layer}"
+            if not self.learning.is_mobilenet:
+                network = result.setting.network
+                title = f"{title} of {network.name} (after {network.cut_name(latent_layer)})"
             hw_show.show(f"{title}; {result.setting.words}", rows)
             hw_show.show("Memory", tables.memory(result))
             hw_show.say(result, whole)
@@ -193,13 +235,15 @@ class LayerCommand:
     """Every pass of one layer: kernel, tile, cycles and what bounds it.
 
     Attributes:
-        index: Of the layer, 0 to 27.
+        index: Of the layer, 0 to 27 for MobileNet-V1, or its name.
         latent_layer: First trained layer; at or below `index` the layer is trained, above frozen.
+        cut: The same by the layer whose output is the latent.
         platform: Name of a shipped platform, or the path of a .toml file.
     """
 
-    index: Annotated[int, tyro.conf.Positional]
+    index: Annotated[str, tyro.conf.Positional]
     latent_layer: int | None = None
+    cut: str = ""
     platform: str = "vega"
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
@@ -208,21 +252,22 @@ class LayerCommand:
     def show(self) -> int:
         """Shows the layer."""
         chip = self.chip.apply(platform.load(self.platform))
-        # One below, so that the input gradient is there as well.
-        cut = max(self.index - 1, 0) if self.latent_layer is None else self.latent_layer
-        last = self.learning.network().last
-        if not 0 <= self.index <= last:
-            raise ValueError(
-                f"there is no layer {self.index}: this network has layers 0 to {last}"
-                "; choose one of them"
-            )
-        setting = self.learning.setting(cut)
-        result = event.event_cost(setting, chip).select(layer=self.index)
-        row = setting.network.layers[self.index]
-        title = f"Layer {self.index} {row.name}, {row.kind}, {row.macs} MAC, on {chip.name}"
+        row = hw_show.layer_of(self.learning.outline(), self.index)
+        setting = self.learning.setting(self._cut(row))
+        result = event.event_cost(setting, chip).select(layer=row.index)
+        if not result.passes:
+            raise ValueError(f"{row.name} takes no time in this event; choose another layer")
+        title = f"Layer {row.index} {row.name}, {row.kind}, {row.macs} MAC, on {chip.name}"
         title = f"{title}; {setting.words}"
         hw_show.print_rows(title, tables.passes(result), self.output, [chip])
         return 0
+
+    def _cut(self, row: Layer) -> int:
+        """What is asked for, or a cut below the layer, so that its input gradient is there."""
+        if self.cut or self.latent_layer is not None:
+            return self.learning.latent_layer(self.latent_layer, self.cut)
+        cuts = self.learning.outline().latent_layers
+        return max((cut for cut in cuts if cut < row.index), default=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,11 +276,14 @@ class CompareCommand:
 
     Attributes:
         platforms: Names or paths, the reference first.
-        latent_layers: First trained layers.
+        latent_layers: First trained layers; without them 20 to 27 of MobileNet-V1, and the last
+            eight cuts of others.
+        cut: Layers whose outputs are the latents, in place of numbers.
     """
 
     platforms: Annotated[tuple[str, ...], tyro.conf.Positional] = ("vega", "stm32l4")
-    latent_layers: tuple[int, ...] = tuple(range(20, 28))
+    latent_layers: tuple[int, ...] | None = None
+    cut: tuple[str, ...] = ()
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     output: Annotated[hw_show.Output, tyro.conf.arg(name="")] = hw_show.AS_TABLE
 
@@ -243,10 +291,16 @@ class CompareCommand:
         """Shows the comparison."""
         if len(self.platforms) < 2:
             raise ValueError("compare needs two platforms or more, such as vega stm32l4")
-        if not self.latent_layers:
+        network = self.learning.outline()
+        chosen = self.latent_layers
+        if self.cut:
+            chosen = tuple(network.latent_layer_after(name) for name in self.cut)
+        elif chosen is None:
+            chosen = network.latent_layers[-8:]
+        if not chosen:
             raise ValueError("compare needs a latent layer or more, such as --latent-layers 20 27")
         chips = [platform.load(name) for name in self.platforms]
-        settings = [self.learning.setting(layer) for layer in self.latent_layers]
+        settings = [self.learning.setting(layer) for layer in chosen]
         results = [event.event_costs(settings, chip) for chip in chips]
         rows = tables.comparison(results)
         rows += tables.means(rows)

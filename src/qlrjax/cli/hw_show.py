@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from qlrjax.network import Layer, Network
+
 Rows = list[dict[str, Any]]
 
 
@@ -178,3 +180,17 @@ def print_rows(title: str, rows: Rows, output: Output, chips: list[Platform]) ->
     else:
         show(title, rows)
         foot(chips)
+
+
+def layer_of(network: Network, text: str) -> Layer:
+    """A layer by its number or its name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for row in network.layers:
+        if text in (str(row.index), row.name):
+            return row
+    raise ValueError(
+        f"there is no layer {text}: this network has layers 0 to {network.last}; choose one of them"
+    )

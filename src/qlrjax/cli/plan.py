@@ -9,7 +9,7 @@ from pathlib import Path
 from pulpsim.cost import energy
 from rich.console import Console
 
-from qlrjax import files
+from qlrjax import files, weights
 from qlrjax.cli import hw_show, show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.lab import accuracy, plan, plan_text, space, table
@@ -41,6 +41,7 @@ class PlanArguments:
         accuracies: Folder of a sweep, or its table; only what it learned is then chosen from.
         network: Networks, by their names as of `qlrjax run --weights`.
         latent_layers: First trained layers.
+        cut: The same by the layers whose outputs are the latents; for one network.
         replays: Slots of replay memory.
         bits: Of a stored code, 1 to 8.
         statistics: What normalises while training: minibatch (as `qlrjax run` does), running.
@@ -62,6 +63,7 @@ class PlanArguments:
     accuracies: Path | None = None
     network: tuple[str, ...] = space.Space.networks
     latent_layers: tuple[int, ...] = space.Space.latent_layers
+    cut: tuple[str, ...] = ()
     replays: tuple[int, ...] = space.Space.replays
     bits: tuple[int, ...] = space.Space.bits
     statistics: tuple[str, ...] = space.Space.statistics
@@ -91,9 +93,15 @@ class PlanArguments:
 
     def space(self) -> space.Space:
         """What is enumerated."""
+        latent_layers = self.latent_layers
+        if self.cut:
+            if len(self.network) != 1:
+                raise ValueError("--cut names layers of one network; give one --network")
+            outline = weights.outline(self.network[0], self.classes, self.resolution)
+            latent_layers = tuple(outline.latent_layer_after(name) for name in self.cut)
         return space.Space(
             self.network,
-            self.latent_layers,
+            latent_layers,
             self.replays,
             self.bits,
             self.statistics,
