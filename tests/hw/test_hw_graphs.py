@@ -79,7 +79,7 @@ def test_a_gradient_reaches_every_input_once():
 @pytest.mark.parametrize("maps", ["float32", "float16"])
 def test_events_of_graphs_have_a_cost(maps):
     network = graph()
-    layers = (2, network.last) if maps == "float32" else (8,)
+    layers = (2, network.last) if maps == "float32" else (9,)
     cases = [
         EventSetting(network, layer, 20, images=11, minibatch=7, maps=maps) for layer in layers
     ]

@@ -7,7 +7,7 @@ import pytest
 from pulpsim.cost import platform
 from pulpsim.cost.machine import machine
 from pulpsim.cost.search import Costs
-from pulpsim.event import layers
+from pulpsim.event import frozen_layers, layers
 from pulpsim.event.layers import Places
 from support import hw_tiled
 
@@ -162,7 +162,7 @@ def padded(layer, x):
 @pytest.mark.parametrize("index", [14, 24])
 def test_integer_pointwise_bit_for_bit(index):
     row, layer, x, expected = integer_layer(index)
-    work = layers.frozen(row, 1, "l2", "storage")
+    work = frozen_layers.frozen(row, 1, "l2", "storage")
     tile, _ = SMALL(work)
     cut(tile, work.n, work.k, work.m)
     pixels = x.reshape(-1, row.in_channels)
@@ -175,7 +175,7 @@ def test_integer_pointwise_bit_for_bit(index):
 @pytest.mark.parametrize("index", [3, 13])
 def test_integer_depthwise_bit_for_bit(index):
     row, layer, x, expected = integer_layer(index)
-    tile, _ = SMALL(layers.frozen(row, 1, "l2", "storage"))
+    tile, _ = SMALL(frozen_layers.frozen(row, 1, "l2", "storage"))
     cut(tile, row.out_channels, row.out_hw[0])
     planes = jnp.moveaxis(padded(layer, x), 2, 0)
 
@@ -190,7 +190,7 @@ def test_integer_depthwise_bit_for_bit(index):
 
 def test_first_integer_convolution_bit_for_bit():
     row, layer, x, expected = integer_layer(0)
-    tile, _ = SMALL(layers.frozen(row, 1, "l2", "storage"))
+    tile, _ = SMALL(frozen_layers.frozen(row, 1, "l2", "storage"))
     cut(tile, row.out_channels, row.out_hw[0])
     weight = layer.weight.reshape(27, -1).T
     ours = hw_tiled.integer_conv(
