@@ -186,20 +186,25 @@ def test_zips_that_climb_out_are_refused(tmp_path, name):
         zipfile.ZipFile(tmp_path / "z.zip") as file,
         pytest.raises(archive.UntrustedData, match="outside"),
     ):
-        archive.check_zip(file, "z.zip")
+        archive.check_zip(file, "z.zip", (tmp_path / "z.zip").stat().st_size)
 
 
 def test_zip_bombs_and_links_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("bomb.png", bytes(10_000_000))
     with zipfile.ZipFile(tmp_path / "z.zip") as file, pytest.raises(ValueError, match="unpack to"):
-        archive.check_zip(file, "z.zip")
+        archive.check_zip(file, "z.zip", (tmp_path / "z.zip").stat().st_size)
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "l.zip", "w") as file:
         file.writestr(link, b"/etc/passwd")
     with zipfile.ZipFile(tmp_path / "l.zip") as file, pytest.raises(ValueError, match="is a link"):
-        archive.check_zip(file, "l.zip")
+        archive.check_zip(file, "l.zip", (tmp_path / "l.zip").stat().st_size)
+    with zipfile.ZipFile(tmp_path / "o.zip", "w") as file:
+        for number in range(9):
+            file.writestr(f"{number}.png", bytes(1000))
+    with zipfile.ZipFile(tmp_path / "o.zip") as file, pytest.raises(ValueError, match="one place"):
+        archive.check_zip(file, "o.zip", 8999)  # as if members lay over each other
 
 
 def test_official_lists_are_read_and_code_in_pickles_is_refused(tmp_path):
