@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pulpsim.cost import energy
 from rich.console import Console
 
 from qlrjax import files, weights
-from qlrjax.cli import hw_show, show
+from qlrjax.cli import hw_show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.lab import accuracy, plan, plan_text, space, table
 from qlrjax.lab.plan import Answer, Limits
@@ -21,10 +22,6 @@ _BYTES = {
     **{"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30},
 }
 _SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_COLUMNS = (
-    *("accuracy (%)", "layer", "replays", "bits", "statistics", "cores", "memory (MB)"),
-    *("event (s)", "event (J)", "battery (h)", "fits"),
-)
 _SHOWN_AT_MOST = 20
 
 
@@ -173,17 +170,25 @@ def main(words: Sequence[str]) -> int:
 
 
 def _show(result: Answer, title: str, notes: Sequence[str]) -> None:
-    console = Console()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in result.front[:_SHOWN_AT_MOST]:
         choice = one.choice
-        chosen = (choice.latent_layer, choice.replays, choice.bits, choice.statistics)
-        figures = (one.memory_bytes / 1e6, one.seconds, one.joules, one.lifetime_hours)
-        fits = "no" if one.misses(result.limits) else "yes"
-        texts = (f"{figure:.4g}" for figure in figures)
-        rows.append([plan_text.percent(one), *chosen, choice.cores, *texts, fits])
+        rows.append(
+            {
+                "setting": f"{choice.latent_layer}: {choice.replays} x {choice.bits} bits",
+                "accuracy [%]": plan_text.percent(one),
+                "memory_MB": one.memory_bytes / 1e6,
+                "event_s": one.seconds,
+                "event_J": one.joules,
+                "battery_h": one.lifetime_hours,
+                "statistics": choice.statistics,
+                "cores": choice.cores,
+                "fits": "no" if one.misses(result.limits) else "yes",
+            }
+        )
     rest = len(result.front) - _SHOWN_AT_MOST
     more = f", {rest} more (--json)" if rest > 0 else ""
-    console.print(show.table(f"Pareto front on {title}{more}", _COLUMNS, rows))
+    hw_show.show(f"Pareto front on {title}{more} (layer: replays)", rows)
+    console = Console()
     for line in [*plan_text.sentences(result), *notes]:
         console.print(for_rich(line), soft_wrap=True)
