@@ -59,7 +59,7 @@ def test_one_core_is_the_rtl_up_to_a_cycle():
         assert abs(one.cycles - int(row["cycles"])) <= 1, row  # one row is off by one
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_cores_are_near_the_rtl(monkeypatch):
     monkeypatch.setattr(simulator, "PHASES", 3)  # for time; users get more
     rows = _chosen()

@@ -105,7 +105,7 @@ def test_its_figures_are_the_run_s(of_run):
     assert "jaxlib" in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_s_page(tmp_path):
     (tmp_path / "sweep.toml").write_text(
         'title = "a <b>sweep</b>"\nseeds = 2\n[settings]\nlatent_layer = 27\nreplays = 9\n'

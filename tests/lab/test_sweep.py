@@ -69,7 +69,7 @@ def test_every_session_is_a_row_with_all_its_settings(undisturbed):
     assert kinds.count("event") == 4 * 8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_changes_nothing(undisturbed, tmp_path):
     killed = []
 

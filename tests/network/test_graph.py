@@ -117,7 +117,14 @@ def convolve(x, weight, layer, groups=1):
     )
 
 
-@pytest.mark.parametrize("network", NETWORKS[1:], ids=lambda network: network.name)
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(pytest.param(network, marks=pytest.mark.long) for network in NETWORKS[1:3]),
+        *NETWORKS[3:],
+    ],
+    ids=lambda network: network.name,
+)
 def test_float_inference_is_that_of_xla_s_operators(network):
     parameters = random_parameters(network, 3)
     images = np.random.default_rng(0).integers(0, 256, (2, *network.in_shape)).astype(np.uint8)

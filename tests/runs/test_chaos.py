@@ -8,7 +8,7 @@ from chaos import harness
 from qlrjax.runs import runfolder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_session_killed_while_it_saves_and_asked_to_stop_ends_as_if_nothing_had_been(tmp_path):
     folder, cache = tmp_path / "run", tmp_path / "cache"
     process = harness.start(folder, cache)

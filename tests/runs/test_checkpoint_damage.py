@@ -45,7 +45,7 @@ def damage(path: Path, rng: np.random.Generator) -> str:
     return f"cut to {size}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_random_damage_is_detected_or_harmless(run, tmp_path):
     """Half of the damages go to a random file, half to the arrays; all fall back to step 1."""
     source, _, _ = run

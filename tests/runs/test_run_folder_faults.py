@@ -29,7 +29,7 @@ def learn(folder, events):
     return run.run(SETTINGS, folder, stop=stop, on_event=count)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_survives_the_loss_of_everything_but_one_checkpoint(tmp_path):
     straight = run.run(SETTINGS, tmp_path / "straight")
     folder = tmp_path / "run"
