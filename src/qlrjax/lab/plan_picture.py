@@ -1,13 +1,18 @@
 """The Pareto picture of a plan: worth against memory, energy and time, and where the limits are."""
 
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from qlrjax import report
 from qlrjax.lab.plan import Answer, Costed
 
 _BITS = {8: "#1b6ca8", 7: "#5a8f4e", 6: "#c8553d"}
 _OTHER = "#8a6bb1"
+_NAMED_AT_MOST = 6
 
 
 def picture(answer: Answer, title: str) -> bytes:
@@ -53,7 +58,7 @@ def picture(answer: Answer, title: str) -> bytes:
                 ls="none",
                 label="recommended",
             )
-        axis.set_xscale("log")
+        _name_front(axis, answer, value)
         axis.set_xlabel(f"{label}, simulated")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
@@ -64,9 +69,25 @@ def picture(answer: Answer, title: str) -> bytes:
         else "first trained layer\n(accuracy is not known)"
     )
     lines, labels = axes[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.legend(lines, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+    figure.suptitle(f"{title} (named by layer: replays x bits)", fontsize=10)
     return report.png(figure)
+
+
+def _name_front(axis: Axes, answer: Answer, value: Callable[[Costed], float]) -> None:
+    """Says which settings are on the front, and gives the log axis plain figures."""
+    for one in answer.front[:_NAMED_AT_MOST]:
+        axis.annotate(
+            f"{one.choice.latent_layer}: {one.choice.replays} x {one.choice.bits}",
+            (value(one), height(one)),
+            (6, -11),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def height(one: Costed) -> float:
