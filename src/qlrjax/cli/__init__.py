@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
+from qlrjax.names import printable
+
 USAGE = """qlrjax: continual learning on microcontrollers with quantized latent replays
 
   qlrjax run --out RUN      learn a stream of events, or go on with an unfinished run
@@ -113,13 +115,17 @@ def answer(name: str, call: Callable[[], int | None]) -> int:
 
 # What XLA and Python say when the system gives them no more.
 _EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory", "can't start new thread")
+# A sentence is read by a person: what a file says of itself must not fill the terminal.
+_SENTENCE_AT_MOST = 2000
 _SMALLER = "choose fewer replays, a smaller mini-batch or a later latent layer"
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = " ".join(str(error).split())
+    return printable(text, _SENTENCE_AT_MOST)
 
 
 def _print(text: str) -> int:

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from qlrjax.network import Network
+from qlrjax.weights.onnx_folding import fold, load
 from qlrjax.weights.onnx_layers import Layers
 from qlrjax.weights.onnx_operators import add_node
 from qlrjax.weights.onnx_values import Refused
@@ -28,6 +28,9 @@ from qlrjax.weights.parameters import Parameters, WeightsError
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 _SIDE = 128  # pixels, where nobody says how large images are
+_SIDE_AT_MOST, _CHANNELS_AT_MOST, _NODES_AT_MOST = 2**16, 2**12, 5000
+# What a node raises whose inputs, attributes or constants are not those of its operator.
+_DAMAGE = (LookupError, TypeError, ArithmeticError, AttributeError, MemoryError)
 # Operators whose second and later inputs are no activations, whoever computes them.
 _ONE_INPUT = ("Reshape", "Squeeze", "Unsqueeze", "Clip", "Pad", "Dropout", "ReduceMean", "Cast")
 
@@ -45,8 +48,7 @@ def read(path: Path, resolution: int | tuple[int, int] | None) -> tuple[Network,
             are in the sentence), or takes other images.
     """
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        model = load(path)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         raise WeightsError(
             f"{path} is not a readable ONNX model: {str(error).strip().splitlines()[0]}"
@@ -55,6 +57,10 @@ def read(path: Path, resolution: int | tuple[int, int] | None) -> tuple[Network,
         return _convert(model, path, resolution)
     except (Refused, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from error
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{path} holds what no exporter writes ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _convert(
@@ -68,7 +74,9 @@ def _convert(
             f"has {len(inputs)} inputs and {len(graph.output)} outputs; a network has one of each"
         )
     output = graph.output[0].name
-    nodes = _needed(_fold_constants(list(graph.node), constants), output, constants)
+    nodes = _needed(fold(list(graph.node), constants), output, constants)
+    if len(nodes) > _NODES_AT_MOST:
+        raise Refused(f"has {len(nodes)} nodes, more than any network that is trained")
     uses: Counter[str] = Counter([output])
     for node in nodes:
         uses.update(data_inputs(node, constants))
@@ -87,19 +95,6 @@ def data_inputs(node: NodeProto, constants: dict[str, np.ndarray]) -> list[str]:
     """Names of the activations that a node takes."""
     names = node.input[:1] if node.op_type in _ONE_INPUT else node.input
     return [name for name in names if name and name not in constants]
-
-
-def _fold_constants(nodes: list[NodeProto], constants: dict[str, np.ndarray]) -> list[NodeProto]:
-    """Computes what depends on constants only, into `constants`; returns the other nodes."""
-    left = []
-    for node in nodes:
-        if all(name in constants or not name for name in node.input) and len(node.output) == 1:
-            feeds = {name: constants[name] for name in node.input if name}
-            (value,) = ReferenceEvaluator(node).run(None, feeds)
-            constants[node.output[0]] = np.asarray(value)
-        else:
-            left.append(node)
-    return left
 
 
 def _needed(
@@ -125,8 +120,10 @@ def _image(
     turned = first is not None and first.op_type == "Transpose"
     last = turned or (dims[1] not in (1, 3) and dims[3] in (1, 3))
     height, width, channels = dims[1:] if last else (*dims[2:], dims[1])
-    if channels < 1:
+    if not 1 <= channels <= _CHANNELS_AT_MOST:
         raise Refused(f"input {entry.name} does not say how many channels an image has")
+    if not 0 <= min(height, width) <= max(height, width) <= _SIDE_AT_MOST:
+        raise Refused(f"takes images of {height} x {width} pixels, which nothing takes")
     if resolution is None:
         resolution = (height or _SIDE, width or _SIDE)
     asked = (resolution, resolution) if isinstance(resolution, int) else resolution
