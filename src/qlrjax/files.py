@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 # Without O_NONBLOCK, opening a pipe would wait for ever.
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+_SOON = getattr(os, "O_NONBLOCK", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | _SOON
+_READ = os.O_RDONLY | _SOON
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp")
 
 
@@ -71,12 +72,13 @@ def create(path: Path, content: bytes | str) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Adds a line to a file, which may be new but not a link.
+    """Adds a line to a file, which may be new but neither a link nor a pipe.
 
     Raises:
         OSError: It could not be written.
     """
     with _named(path), os.fdopen(os.open(path, _APPEND, 0o666), "w", encoding="utf-8") as file:
+        _check_plain(os.fstat(file.fileno()), path)
         file.write(line + "\n")
 
 
@@ -93,10 +95,7 @@ def read(path: Path, at_most: int) -> bytes:
     """
     with os.fdopen(os.open(path, _READ), "rb") as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-            word = os.strerror(code) if stat.S_ISDIR(status.st_mode) else "is not a plain file"
-            raise OSError(code, word, str(path))
+        _check_plain(status, path)
         if status.st_size > at_most:
             raise ValueError(
                 f"{path} has {status.st_size} bytes, more than the {at_most} that are read"
@@ -105,6 +104,13 @@ def read(path: Path, at_most: int) -> bytes:
     if len(data) > at_most:
         raise ValueError(f"{path} grew while it was read")
     return data
+
+
+def _check_plain(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        word = os.strerror(code) if stat.S_ISDIR(status.st_mode) else "is not a plain file"
+        raise OSError(code, word, str(path))
 
 
 def temporary_of(name: str) -> str | None:

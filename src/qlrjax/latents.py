@@ -91,7 +91,7 @@ class OnDisk:
         found = np.zeros(len(indices), bool)
         size = out[0].nbytes if len(out) else 0
         # A store that cannot be read has nothing.
-        with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
+        with contextlib.suppress(OSError), self._open(os.O_RDONLY) as file:
             for row, index in enumerate(indices.tolist()):
                 read = _read_at(file, index * (_DIGEST_BYTES + size), _DIGEST_BYTES + size)
                 digest, latent = read[:_DIGEST_BYTES], read[_DIGEST_BYTES:]
@@ -102,13 +102,11 @@ class OnDisk:
 
     def keep(self, indices: np.ndarray, latents: np.ndarray) -> None:
         """Keeps latents; a full or failing disk is no error, they are in memory anyway."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            with os.fdopen(descriptor, "r+b", buffering=0) as file:
-                for index, latent in zip(indices.tolist(), latents, strict=True):
-                    data = np.ascontiguousarray(latent).tobytes()
-                    file.seek(index * (_DIGEST_BYTES + len(data)))
-                    file.write(self._digest(index, data) + data)
+        with contextlib.suppress(OSError), self._open(os.O_RDWR | os.O_CREAT) as file:
+            for index, latent in zip(indices.tolist(), latents, strict=True):
+                data = np.ascontiguousarray(latent).tobytes()
+                file.seek(index * (_DIGEST_BYTES + len(data)))
+                file.write(self._digest(index, data) + data)
 
     @contextlib.contextmanager
     def filling(self) -> Iterator[None]:
@@ -126,6 +124,11 @@ class OnDisk:
             yield
         finally:
             lock.release()
+
+    def _open(self, flags: int) -> io.FileIO:
+        """The file; a pipe in its place would never open, and a link could lead anywhere."""
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        return io.FileIO(os.open(self.path, flags, 0o600), "r+b" if flags & os.O_RDWR else "rb")
 
     def _digest(self, index: int, latent: bytes) -> bytes:
         return hashlib.sha256(self.key + index.to_bytes(8, "little") + latent).digest()

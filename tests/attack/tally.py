@@ -18,7 +18,7 @@ MEANING = """\
 - *harmless*: every answer and every file that is read is what it was before, or, where a command
   was killed, what it was before or after that command;
 - *silent*: something wrong was used, written or left behind without a word;
-- *traceback*: anything but a sentence: a traceback, a signal, or more than three minutes without an end.
+- *traceback*: anything but a sentence: a traceback, a signal, or three minutes without an end.
 """
 SECONDS_AT_MOST = 180
 

@@ -21,7 +21,7 @@ from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
 
 CLASSES, WARM = 5, 50
-LOGS = ("events.jsonl", "records.jsonl", "timing.jsonl")
+LOGS = ("events.jsonl", "records.jsonl", "timing.jsonl", "history.jsonl")
 
 
 @dataclasses.dataclass

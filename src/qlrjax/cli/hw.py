@@ -32,6 +32,7 @@ from qlrjax import weights
 from qlrjax.cli import hw_rows
 from qlrjax.cli import hw_show as hw_show
 from qlrjax.network import Layer, Network, mobilenet_v1
+from qlrjax.runs import outside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +176,7 @@ class EventCommand:
             for.
         trace: A file for one mini-batch in the Chrome trace format (ui.perfetto.dev opens it).
         roofline: A file for a picture of all passes under the roofs of units and memories.
+        force: Replace these files where they are there already.
     """
 
     platform: str = "vega"
@@ -184,6 +186,7 @@ class EventCommand:
     by: Literal["step", "layer", "pass"] = "step"
     trace: Path | None = None
     roofline: Path | None = None
+    force: bool = False
     learning: Annotated[Learning, tyro.conf.arg(name="")] = Learning()
     chip: Annotated[Chip, tyro.conf.arg(name="")] = Chip()
     output: Annotated[hw_show.Output, tyro.conf.arg(name="")] = hw_show.AS_TABLE
@@ -191,6 +194,8 @@ class EventCommand:
     def show(self) -> int:
         """Shows the event."""
         energy.check_rate(self.events_per_hour)
+        for path in filter(None, (self.trace, self.roofline)):
+            outside.check_file(path, self.force)
         chip = self.chip.apply(platform.load(self.platform))
         latent_layer = self.learning.latent_layer(self.latent_layer, self.cut)
         result = event.event_cost(self.learning.setting(latent_layer), chip)

@@ -16,6 +16,7 @@ from qlrjax.cli.arguments import parse_arguments
 from qlrjax.lab import accuracy, plan, plan_text, space, table
 from qlrjax.lab.plan import Answer, Limits
 from qlrjax.names import for_rich
+from qlrjax.runs import outside
 
 _BYTES = {
     **{"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9},
@@ -50,6 +51,7 @@ class PlanArguments:
         classes: Logits.
         json: Print JSON and nothing else.
         picture: Also write the Pareto picture to this .png.
+        force: Replace a picture that is there already.
     """
 
     platform: str = "vega"
@@ -72,6 +74,7 @@ class PlanArguments:
     classes: int = 50
     json: bool = False
     picture: Path | None = None
+    force: bool = False
 
     def limits(self) -> Limits:
         """What the device allows.
@@ -132,6 +135,8 @@ def main(words: Sequence[str]) -> int:
     """
     arguments = parse_arguments(PlanArguments, words, "qlrjax plan")
     limits, chip = arguments.limits(), space.load(arguments.platform)
+    if arguments.picture:
+        outside.check_file(arguments.picture, arguments.force)
     notes: list[str] = []
     if arguments.accuracies is None:
         learned = space.Event(

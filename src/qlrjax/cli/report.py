@@ -9,7 +9,9 @@ import tyro
 
 from qlrjax import files
 from qlrjax.cli.arguments import parse_arguments
+from qlrjax.lab.page import assemble
 from qlrjax.names import printable
+from qlrjax.runs import outside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +22,13 @@ class ReportArguments:
         folder: A run's or a sweep's.
         out: The .html file.
         platform: Chip that costs are simulated on: a name, or the path of a .toml file.
+        force: Replace a file that is there already; an earlier report is replaced anyway.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     out: Path = Path("report.html")
     platform: str = "vega"
+    force: bool = False
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,6 +36,7 @@ def main(words: Sequence[str]) -> int:
     arguments = parse_arguments(ReportArguments, words, "qlrjax report")
     if not arguments.folder.is_dir():
         raise ValueError(f"{printable(arguments.folder)} is not a folder; name a run or a sweep")
+    outside.check_file(arguments.out, arguments.force, assemble.START.encode())
     if (arguments.folder / "sweep.toml").is_file():
         from qlrjax.lab.page import of_sweep as source
     else:

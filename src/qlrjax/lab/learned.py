@@ -4,6 +4,7 @@ A sweep's folder holds sweep.toml, sessions/ID (a run folder each, see `runs.run
 (written when a session is finished, as a whole or not at all), and the tables.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -13,12 +14,14 @@ from typing import Any
 
 from qlrjax import files
 from qlrjax import settings as settings_file
-from qlrjax.names import printable
-from qlrjax.runs import interrupt, runfolder
+from qlrjax.lab import rows
+from qlrjax.runs import interrupt
 
 SESSIONS, RESULTS = "sessions", "results"
-SCHEMA = 1
+SCHEMA = 2
 _SIZE_LIMIT_BYTES = 2**20
+# Figures without which a result cannot be shown.
+_SHOWN = ("classes", "data", "forgetting_points", "replay_bytes", "test_images")
 Result = dict[str, Any]
 OnEvent = Callable[[int, int, float | None], None]
 
@@ -78,10 +81,20 @@ def learn(
         "figures": figures(outcome),
         "timing": timing,
     }
+    write(folder, task, result)
+    return result
+
+
+def write(folder: Path, task: str, result: Result) -> None:
+    """Writes the result of a task, with a digest of it.
+
+    Raises:
+        OSError: It could not be written.
+    """
     path = folder / RESULTS / f"{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, json.dumps(result, allow_nan=False, indent=1) + "\n")
-    return result
+    signed = {**result, "sha256": _digest(result)}
+    files.write_atomic(path, json.dumps(signed, allow_nan=False, indent=1) + "\n")
 
 
 def figures(outcome: Any) -> dict[str, Any]:
@@ -113,26 +126,19 @@ def read(folder: Path, task: str) -> Result | None:
     path = folder / RESULTS / f"{task}.json"
     try:
         result = json.loads(files.read(path, _SIZE_LIMIT_BYTES))
+        noted = result.pop("sha256")
         whole = result["schema"] == SCHEMA and result["task"] == task
-        parts = [result["figures"], result["settings"], result["timing"]]
-        return result if whole and all(isinstance(part, dict) for part in parts) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        if not whole or noted != _digest(result):
+            return None
+        rows.check_figures(result["figures"])
+        usual = all(name in result["figures"] for name in _SHOWN)
+        seconds = result["timing"]["seconds"]
+        return result if usual and isinstance(seconds, int | float) and seconds >= 0 else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def check_folder(folder: Path) -> None:
-    """Refuses a folder that holds something else than a sweep.
-
-    Raises:
-        ValueError: What is there is named.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{printable(folder)} is a file; name a folder for the sweep")
-    if folder.is_dir() and not (folder / "sweep.toml").is_file():
-        others = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-        others = [path for path in others if path.name != runfolder.LOCK_NAME]
-        if others:
-            raise ValueError(
-                f"{printable(folder)} is not empty and holds no sweep (there is "
-                f"{printable(others[0].name)!r}); name a new folder"
-            )
+def _digest(result: Result) -> str:
+    """Of all but the digest, so that a damaged result counts as one that is not there."""
+    text = json.dumps(result, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from qlrjax import files
-from qlrjax.lab import learned, pool, table
+from qlrjax.lab import learned, pool, sweepfolder, table
 from qlrjax.lab.pool import News
 from qlrjax.lab.sweepfile import Sweep, Task
 from qlrjax.runs import interrupt, runfolder
@@ -80,9 +80,10 @@ def run(
         ValueError: The folder holds something else, or another process works in it.
         OSError: It cannot be written to.
     """
-    learned.check_folder(folder)
+    sweepfolder.look(folder)
     with runfolder.lock(folder):
-        files.write_atomic(folder / "sweep.toml", sweep.text)
+        sweepfolder.claim(folder)
+        files.write_atomic(folder / sweepfolder.FILE, sweep.text)
         now = standing(sweep, folder)
         watched = _Watched(folder, sweep, now, time.monotonic())
         bounded = _Bounded(stop or interrupt.Stop(), hours)

@@ -36,13 +36,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qlrjax import presets
+from qlrjax import files, presets
 from qlrjax import settings as settings_file
 from qlrjax.names import printable
 from qlrjax.settings import Settings
 
 _KEYS = ("title", "preset", "seeds", "settings", "grid", "zip", "list", "except")
 _TASKS_AT_MOST = 20_000
+_FILE_BYTES_AT_MOST = 2**20
 # What may change without changing what is learned, see `runs.run.FREE_SETTINGS`.
 _FREE = ("checkpoint_every", "stream.data", "stream.data_dir", "stream.strict")
 Values = dict[str, Any]
@@ -91,7 +92,7 @@ def load(path: Path, data: str = "") -> Sweep:
         ValueError: It cannot be read, or asks for something impossible; the sentence says what.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read(path, _FILE_BYTES_AT_MOST).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"sweep file {printable(path)} cannot be read: {error}") from error
     try:
@@ -108,7 +109,7 @@ def parse(text: str, title: str = "", data: str = "") -> Sweep:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"this is not TOML: {error}") from error
     for key in values:
         if key not in _KEYS:
@@ -137,17 +138,22 @@ def parse(text: str, title: str = "", data: str = "") -> Sweep:
     return Sweep(_text(values, "title", title), tuple(tasks.values()), text)
 
 
-def flat(settings: Settings) -> Values:
+def flat(settings: Settings, as_text: bool = True) -> Values:
     """Every setting by its dotted name; lists as JSON text, so that a table can hold them."""
     values = _flat(settings_file.to_dict(settings))
-    return {k: json.dumps(v) if isinstance(v, list) else v for k, v in values.items()}
+    return {k: json.dumps(v) if as_text and isinstance(v, list) else v for k, v in values.items()}
+
+
+def nested(values: Values) -> Values:
+    """Settings by dotted names as tables within tables."""
+    found: Values = {}
+    for name, value in values.items():
+        found = _merge(found, _nested(name, value))
+    return found
 
 
 def _task(base: Values, case: str, varied: Values) -> Task:
-    values = base
-    for name, value in varied.items():
-        values = _merge(values, _nested(name, value))
-    settings: Settings = settings_file.from_dict(values)
+    settings: Settings = settings_file.from_dict(_merge(base, nested(varied)))
     deciding = {
         name: value
         for name, value in flat(settings).items()

@@ -1,10 +1,12 @@
 """A sweep's table: one row a session, every setting a column, as Parquet and CSV.
 
 What the same settings give again is in table.csv and table.parquet; how long it took, which they do
-not, is in timing.csv.
+not, is in timing.csv. The Parquet file carries a SHA-256 of its rows, so that a damaged one is not
+read; the CSV file is for people and may be changed by hand.
 """
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -13,11 +15,14 @@ from typing import Any
 
 from qlrjax import files
 from qlrjax.lab import learned, sweepfile
+from qlrjax.lab import rows as row_rules
 from qlrjax.lab.sweepfile import Task
 from qlrjax.names import printable
 
 CSV, PARQUET, TIMING = "table.csv", "table.parquet", "timing.csv"
 Row = dict[str, Any]
+_FILE_BYTES_AT_MOST, _CELLS_AT_MOST = 2**26, 10**7
+_DIGEST = b"qlrjax.sha256"
 
 
 def rows(tasks: Sequence[Task], done: Mapping[str, learned.Result]) -> list[Row]:
@@ -44,7 +49,9 @@ def write(folder: Path, tasks: Sequence[Task], done: Mapping[str, learned.Result
 
     files.write_atomic(folder / CSV, csv_text(found))
     buffer = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(found), buffer)
+    columns = pyarrow.Table.from_pylist(found)
+    signed = columns.replace_schema_metadata({_DIGEST: _digest(columns.to_pylist())})
+    parquet.write_table(signed, buffer)
     files.write_atomic(folder / PARQUET, buffer.getvalue())
     timing = [{"task": task.id} | done[task.id]["timing"] for task in tasks if task.id in done]
     files.write_atomic(folder / TIMING, csv_text(timing))
@@ -57,21 +64,24 @@ def read(folder: Path) -> list[Row]:
         folder: The sweep's, or the path of one of its tables.
 
     Raises:
-        ValueError: There is no table, or none that can be read.
+        ValueError: There is no table, none that can be read, or one of something else.
     """
     import pyarrow
-    from pyarrow import parquet
 
     path = folder / PARQUET if folder.is_dir() else folder
     try:
-        if path.suffix == ".csv":
-            return _read_csv(path)
-        return parquet.read_table(path).to_pylist()
+        data = files.read(path, _FILE_BYTES_AT_MOST)
+        found = _read_csv(data) if path.suffix == ".csv" else _read_parquet(data)
+        if not found:
+            raise ValueError("it has no rows")
+        for row in found:
+            row_rules.check(row)
+        return found
     except FileNotFoundError as error:
         raise ValueError(
             f"{printable(path)} is not there; give the folder of a sweep with a finished session"
         ) from error
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, csv.Error, pyarrow.ArrowException, RecursionError) as error:
         raise ValueError(f"{printable(path)} is not a sweep's table: {error}") from error
 
 
@@ -85,13 +95,38 @@ def csv_text(table: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _read_csv(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+def _read_csv(data: bytes) -> list[Row]:
+    file = io.StringIO(data.decode("utf-8"), newline="")
+    return [
+        {name: _value(text) for name, text in row.items() if name} for row in csv.DictReader(file)
+    ]
 
 
-def _value(text: str) -> Any:
+def _read_parquet(data: bytes) -> list[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(pyarrow.BufferReader(data))
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    if about.num_rows * about.num_columns > _CELLS_AT_MOST or size > _FILE_BYTES_AT_MOST:
+        raise ValueError(f"it has {about.num_rows} rows and {about.num_columns} columns")
+    columns = parquet.read_table(pyarrow.BufferReader(data))
+    found = columns.to_pylist()
+    noted = (columns.schema.metadata or {}).get(_DIGEST)
+    if noted is not None and noted != _digest(found):
+        raise ValueError("its rows do not have the digest noted for them; qlrjax sweep writes them")
+    return found
+
+
+def _digest(table: Sequence[Row]) -> bytes:
+    return hashlib.sha256(csv_text(table).encode()).hexdigest().encode()
+
+
+def _value(text: str | None) -> Any:
     """A cell as the value it was: numbers and booleans as such."""
+    if text is None:  # a line with fewer cells
+        return None
     if text in ("True", "False"):
         return text == "True"
     try:

@@ -17,11 +17,11 @@ from qlrjax import files
 from qlrjax.names import printable
 from qlrjax.runs import checkpoint, runfolder, snapshot
 
-NAME, SCHEMA = "qlrjax-run.json", 1
+NAME, SCHEMA = runfolder.RUN_MARKER, 1
 CHECKPOINTS, SETTINGS, EVENTS, STAGE = "checkpoints", "settings.toml", "events.jsonl", "frozen.npz"
 FIDELITY, TIMING, HISTORY = "fidelity.csv", "timing.jsonl", "history.jsonl"
 ACCURACY, SUMMARY, REPORT = "accuracy.csv", "summary.json", "report.png"
-EXPORT, TENSORBOARD = "export", "tensorboard"
+EXPORT, TENSORBOARD = runfolder.EXPORT, "tensorboard"
 # Runs of the same stream without replays, for contrast.
 PARTS = ("no-replay", "no-replay-cwrstar")
 # In the order in which --fresh removes them: without checkpoints, nothing else is believed.

@@ -20,6 +20,8 @@ from qlrjax import files
 from qlrjax.names import printable
 
 LOCK_NAME = "run.lock"
+# What makes a folder a run's or a sweep's, see `marker` and `lab.sweepfolder`; and a run's exports.
+RUN_MARKER, SWEEP_MARKER, EXPORT = "qlrjax-run.json", "qlrjax-sweep.json", "export"
 _LOCK_BYTES_AT_MOST = 4096
 _LOG_BYTES_AT_MOST = 2**30
 Record = Mapping[str, Any]

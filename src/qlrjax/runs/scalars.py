@@ -1,7 +1,8 @@
 """A run's figures as TensorBoard event files, under the names that people look for.
 
 The files are made anew whenever a run is started or gone on with, from the records of its log, so
-that no event is in them twice. What needs to know which class came when is added at the end.
+that no event is in them twice. They carry the run's id in their names, and no others are removed.
+What needs to know which class came when is added at the end.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ from qlrjax import metrics
 from qlrjax.runs import marker
 
 Record = Mapping[str, Any]
-_OURS = "events.out.tfevents.*"
 
 
 def live(record: Record) -> dict[str, float]:
@@ -103,9 +103,12 @@ def writing(folder: Path) -> Iterator[Writer]:
     if place.is_symlink():
         raise ValueError(f"{place} is a link, and a run's own files are none; remove it")
     place.mkdir(parents=True, exist_ok=True)
-    for old in place.glob(_OURS):
-        old.unlink()
-    writer = SummaryWriter(str(place))
+    own = marker.read(folder)
+    suffix = f".{own.id if own else 'qlrjax'}"
+    for old in place.glob(f"events.out.tfevents.*{suffix}"):
+        if old.is_file() or old.is_symlink():
+            old.unlink()
+    writer = SummaryWriter(str(place), filename_suffix=suffix)
     try:
         yield Writer(writer)
     finally:

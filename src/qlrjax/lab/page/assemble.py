@@ -1,10 +1,13 @@
 """Sections to one HTML file."""
 
+import contextlib
 import dataclasses
+import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from qlrjax import caches, files
@@ -15,8 +18,14 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline' 'unsafe-eval'"
 )
+# What every report begins with, so that a later one knows what it may replace.
+START = """<!doctype html>
+<html lang="en">
+<head>
+<meta name="generator" content="qlrjax report">"""
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _VERSION = "6.4"
+_BUNDLE_AT_MOST = 2**26
 _CONFIG: Spec = {
     "background": None,
     "font": "system-ui, sans-serif",
@@ -88,9 +97,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
             parts.append(_figure(figure, still(specs[figure.name], figure.name)))
         parts.append("</main>")
         parts.append(section.body)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
+    return f"""{START}
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
@@ -135,13 +142,28 @@ def bundle() -> str:
     vega = _vega()
     folder = caches.folder("vega")
     path = folder / f"bundle-{metadata.version('vl-convert-python')}.js" if folder else None
-    if path is not None and path.is_file():
-        return path.read_text(encoding="utf-8")
+    kept = _kept(path) if path is not None else None
+    if kept is not None:
+        return kept
     # A script inside HTML ends at the first such tag, wherever in it.
     text = vega.javascript_bundle(vl_version=_VERSION).replace("</script", r"<\/script")
     if path is not None:
-        files.write_atomic(path, text)
+        with contextlib.suppress(OSError):
+            files.write_atomic(path, f"{_digest(text)}\n{text}")
     return text
+
+
+def _kept(path: Path) -> str | None:
+    """The script below its SHA-256; None where it is not there, or damaged."""
+    try:
+        noted, _, text = files.read(path, _BUNDLE_AT_MOST).decode().partition("\n")
+    except (OSError, ValueError):
+        return None
+    return text if noted == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

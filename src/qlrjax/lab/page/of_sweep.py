@@ -29,6 +29,7 @@ def page(folder: Path, chip_name: str = "vega") -> str:
     """
     wanted = sweepfile.load(folder / "sweep.toml")
     rows = table.read(folder)
+    _check_columns(rows, wanted)
     varied = [
         name
         for name in dict.fromkeys(["case", *(key for task in wanted.tasks for key in task.varied)])
@@ -52,6 +53,14 @@ def page(folder: Path, chip_name: str = "vega") -> str:
         f"{f', {len(missing)} are missing' if missing else ''}; data: {_data(rows)}"
     )
     return assemble.page(printable(wanted.title, 120), lead, sections)
+
+
+def _check_columns(rows: Sequence[Row], wanted: sweepfile.Sweep) -> None:
+    needed = {"case", "seed", "data", "test_images", *_FIGURES}
+    needed |= {name for task in wanted.tasks for name in task.varied}
+    lacking = sorted(needed - set(rows[0]))
+    if lacking:
+        raise ValueError(f"the table has no column {lacking[0]!r}; qlrjax sweep writes it anew")
 
 
 def _data(rows: Sequence[Row]) -> str:
