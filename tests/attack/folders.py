@@ -63,6 +63,7 @@ def names(prey: Prey, count: int, generator: Generator) -> Tally:
         folder, file = word(generator), word(generator)
         classes = sorted({word(generator), word(generator), word(generator)})
         bad = [name for name in classes if not _usable(name)]
+        file = file.lstrip(".") or "x"  # hidden files are no photos, whatever they hold
         what = f"{folder!r}, {classes}, {file!r}"
         try:
             if bad and generator.random() < 0.5:

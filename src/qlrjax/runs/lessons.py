@@ -111,6 +111,9 @@ def probabilities(
         images: uint8[n, h, w, 3] at the network's size.
         are_latents: `images` are the extractor's latents already.
         strategy: Of the run, if it is not the one that its settings name.
+
+    Raises:
+        FloatingPointError: Weights are finite, but so large that their products are not.
     """
     strategy = strategy or strategies.named(settings.protocol, settings.replays)
     classes = state.introduced.shape[0]
@@ -118,6 +121,11 @@ def probabilities(
     latents = images if are_latents else extractor(images)
     logits = evaluate.logits(taught, state.learner, latents)
     seen = np.asarray(strategy.past(state.learner.training.kept)) > 0
+    if not np.isfinite(logits[:, seen]).all():
+        raise FloatingPointError(
+            "what the run says of these images is not finite: its weights are too large; go back "
+            "to an earlier state, or learn anew"
+        )
     logits = np.where(seen[None, :], logits, -np.inf)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
