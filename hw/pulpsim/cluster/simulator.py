@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pulpsim.cluster import arbitration
-from pulpsim.cluster.requests import Requests, requests
+from pulpsim.cluster.requests import BANKS, Requests, requests
 from pulpsim.kernels import Kernel, find
 from pulpsim.kernels.shape import CORES
 
@@ -67,7 +67,11 @@ class KernelCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One kernel call to simulate; arguments as `run_kernel`."""
+    """One kernel call to simulate; arguments as `run_kernel`.
+
+    Attributes:
+        banks: Of L1, word by word in turn; a power of two, 16 at most.
+    """
 
     kernel: str | Kernel
     shape: str
@@ -75,6 +79,7 @@ class Job:
     fpu: str = "static"
     fpu_latency: int = 0
     bank_shift: bool = False
+    banks: int = BANKS
 
 
 def run_kernel(
@@ -154,6 +159,8 @@ def check(job: Job) -> None:
         raise ValueError(f"fpu must be static, dynamic or private, not {job.fpu!r}")
     if job.fpu_latency < 0:
         raise ValueError(f"fpu_latency must be 0 or more, not {job.fpu_latency}")
+    if job.banks not in (1, 2, 4, 8, BANKS):
+        raise ValueError(f"banks must be a power of two of {BANKS} at most, not {job.banks}")
     kernel = find(job.kernel)
     kernel.tile(job.shape.removesuffix(_OLD))
     if job.cores > kernel.work.cores:
@@ -165,9 +172,20 @@ def _lists(job: Job) -> list[Requests]:
     old = shape != job.shape
     kernel = find(job.kernel)
     return [
-        requests(kernel, shape, core, job.cores, job.fpu_latency, job.bank_shift, old)
+        _on_banks(
+            requests(kernel, shape, core, job.cores, job.fpu_latency, job.bank_shift, old),
+            job.banks,
+        )
         for core in range(job.cores)
     ]
+
+
+def _on_banks(asked: Requests, banks: int) -> Requests:
+    """The same requests where L1 has fewer banks."""
+    if banks == BANKS:
+        return asked
+    kinds = np.where(asked.kinds < BANKS, asked.kinds % banks, asked.kinds)
+    return dataclasses.replace(asked, kinds=kinds)
 
 
 def _together(jobs: list[Job], length: int, phases: tuple[int, ...]) -> list[list[KernelCounts]]:
@@ -234,7 +252,9 @@ def _counts(
 
 
 @functools.cache
-def stalls_per_instruction(kernel: Kernel, cores: int, fpu: str, fpu_latency: int = 0) -> float:
+def stalls_per_instruction(
+    kernel: Kernel, cores: int, fpu: str, fpu_latency: int = 0, banks: int = BANKS
+) -> float:
     """Stall cycles that cores cost each other per instruction, on the kernel's reference tile.
 
     Args:
@@ -242,17 +262,21 @@ def stalls_per_instruction(kernel: Kernel, cores: int, fpu: str, fpu_latency: in
         cores: 1 to 9.
         fpu: How FPUs are shared.
         fpu_latency: Extra pipeline stages of the FPU, cycles; their stalls count too.
+        banks: Of L1.
     """
     if kernel.reference is None:
         return 0.0
-    return rates([kernel], cores, fpu, fpu_latency)[kernel.name]
+    return rates([kernel], cores, fpu, fpu_latency, banks)[kernel.name]
 
 
 def rates(
-    kernels: Sequence[Kernel], cores: int, fpu: str, fpu_latency: int = 0
+    kernels: Sequence[Kernel], cores: int, fpu: str, fpu_latency: int = 0, banks: int = BANKS
 ) -> dict[str, float]:
     """The same for several kernels with reference tiles, simulated side by side."""
     tiled = [kernel for kernel in kernels if kernel.reference is not None]
-    jobs = [Job(kernel, kernel.reference or "", cores, fpu, fpu_latency) for kernel in tiled]
+    jobs = [
+        Job(kernel, kernel.reference or "", cores, fpu, fpu_latency, banks=banks)
+        for kernel in tiled
+    ]
     found = run_kernels(jobs)
     return {one.kernel: (one.fpu_stall + one.tcdm_conflicts) / one.instr for one in found}

@@ -178,12 +178,12 @@ class BlockedProduct:
         cluster = platform.cluster
         moved = self.external_bytes(order, n, m)
         steps = -(-self.n // n) * -(-self.k // k) * -(-self.m // m)
-        units = min(cluster.fpus, cluster.cores) * (1.0 if machine.dma is not None else 0.2)
+        units = min(cluster.fpus, cluster.cores) * (1.0 if machine.moves_tiles else 0.2)
         a, b = self.reads(order, n, m)
         prepared = a * (self.n * self.k) * (self.a.step is not None)
         prepared = prepared + b * (self.k * self.m) * (self.b.step is not None)
         # A tile's C is read and written for every block of k: 8 bytes an element of C.
-        added = self.n * self.m * (-(-self.k // k)) * 8.0 / 7.0 * (machine.dma is not None)
+        added = self.n * self.m * (-(-self.k // k)) * 8.0 / 7.0 * machine.moves_tiles
         worked = 1.1 * self.macs / units + 2.0 * prepared / units * 4 + 3000.0 * steps
         worked = np.maximum(worked, added + 0.0 * n)
         cycles = np.maximum(worked, moved / machine.external_bytes_per_cycle)

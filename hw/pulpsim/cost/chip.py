@@ -1,4 +1,4 @@
-"""The parts of a chip: cluster, DMA, memories, power, battery, Cortex-M timing; units in the names.
+"""The parts of a chip: cores, DMA, caches, memories, power, battery; units in the names.
 
 `pulpsim.cost.platform` reads and checks them from a platform file.
 """
@@ -13,19 +13,22 @@ CortexProgram = Literal["same loops", "competent"]
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Cores that compute, their floating-point units and the memory next to them."""
+    """Cores that compute, their floating-point units and the memory next to them.
+
+    The file of a Cortex-M has no FPUs and no banks to say: it is one core, alone at both.
+    """
 
     cores: int
     clock_hz: float
-    fpus: int
-    fpu_map: FpuMap
-    fpu_latency_cycles: int
-    tcdm_banks: int
     l1_bytes: int
     l1_reserved_bytes: int
     barrier_cycles: int
     tile_cycles: int
     offload_cycles: int
+    fpus: int = 1
+    fpu_map: FpuMap = "private"
+    fpu_latency_cycles: int = 0
+    tcdm_banks: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +77,17 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class External:
-    """Off-chip RAM that holds the replays and what does not fit into L2; `pulpsim.cost.ram`."""
+    """Off-chip RAM that holds the replays and what does not fit into L2; `pulpsim.cost.ram`.
+
+    A file without a time per transaction has no pages.
+    """
 
     kind: str
     external_bytes: int
     bytes_per_s: float
     transaction_s: float
-    page_bytes: int
     joules_per_byte: float
+    page_bytes: int = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,4 +136,49 @@ class CortexM4F:
     fma_cycles: float
     fp_cycles: float
     branch_cycles: float
+    flash_factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CortexM7:
+    """Issue of a Cortex-M7, for chips whose core it is, and who wrote its program.
+
+    Attributes:
+        program: As of a Cortex-M4F.
+        issue_width: Instructions that start in a cycle at most.
+        load_words_per_cycle: Of a load of several words, which nothing is paired with.
+        store_words_per_cycle: Likewise.
+        fma_cycles: From one multiply-add to the next.
+        fp_cycles: From one other floating-point instruction to the next.
+        turn_cycles: Behind the last multiply-add, until loads and stores of several words start.
+        around_cycles: Of an instruction around the innermost loops, wrongly predicted loop ends
+            shared out over them.
+    """
+
+    program: CortexProgram
+    issue_width: float
+    load_words_per_cycle: float
+    store_words_per_cycle: float
+    fma_cycles: float
+    fp_cycles: float
+    turn_cycles: float
+    around_cycles: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Caches of a core, instead of a DMA: `Cluster.l1_bytes` is the data cache, L2 what it caches.
+
+    Attributes:
+        line_bytes: Of either cache.
+        fill_cycles: The core waits for a line of data.
+        evict_cycles: It waits for a line to be written back.
+        code_bytes: Of the instruction cache.
+        flash_factor: Slowdown of kernels whose program is longer than that.
+    """
+
+    line_bytes: int
+    fill_cycles: float
+    evict_cycles: float
+    code_bytes: int
     flash_factor: float

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pulpsim.cost import cortex
+from pulpsim.cost import cortex, cortex_m7
 from pulpsim.cost.chip import Cluster, FpuMap
 from pulpsim.cost.platform import Platform, PlatformError
 from pulpsim.kernels import KERNELS, Kernel, find
@@ -21,6 +21,7 @@ Numbers = Any
 
 TABLE = Path(__file__).with_name("stalls.json")
 _UNITS = 4  # of the static and the dynamic map, as in the RTL
+_BANKS = 16  # of the clusters in the table
 
 
 def stall_rates(cluster: Cluster) -> dict[str, float]:
@@ -30,12 +31,12 @@ def stall_rates(cluster: Cluster) -> dict[str, float]:
         PlatformError: FPUs are shared, but not four of them.
     """
     costed = [kernel for kernel in KERNELS.values() if kernel.form is not None]
-    latency = cluster.fpu_latency_cycles
+    latency, banks = cluster.fpu_latency_cycles, cluster.tcdm_banks
     if cluster.cores == 1 and not latency:
         return dict.fromkeys((kernel.name for kernel in costed), 0.0)
     cores, fpu = _simulated_as(cluster)
-    if latency or f"{cores} {fpu}" not in _table():
-        found = simulated(cores, fpu, latency)
+    if latency or banks != _BANKS or f"{cores} {fpu}" not in _table():
+        found = simulated(cores, fpu, latency, banks)
         return {kernel.name: found.get(kernel.name, 0.0) for kernel in costed}
     return {kernel.name: stall_rate(cluster, kernel) for kernel in costed}
 
@@ -49,23 +50,26 @@ def stall_rate(cluster: Cluster, kernel: str | Kernel) -> float:
     Raises:
         PlatformError: FPUs are shared, but not four of them.
     """
-    record, latency = find(kernel), cluster.fpu_latency_cycles
+    record, latency, banks = find(kernel), cluster.fpu_latency_cycles, cluster.tcdm_banks
     if cluster.cores == 1 and not latency:
         return 0.0
     cores, fpu = _simulated_as(cluster)
-    table = {} if latency else _table().get(f"{cores} {fpu}", {})
+    table = {} if latency or banks != _BANKS else _table().get(f"{cores} {fpu}", {})
     if record.name in table and KERNELS.get(record.name) is record:
         return table[record.name]
     from pulpsim.cluster import simulator  # needs JAX, which a look-up does not
 
-    return simulator.stalls_per_instruction(record, cores, fpu, latency)
+    return simulator.stalls_per_instruction(record, cores, fpu, latency, banks)
 
 
-def simulated(cores: int, fpu: FpuMap, fpu_latency: int = 0) -> dict[str, float]:
-    """Rates of all kernels with a reference tile, simulated now."""
+@functools.cache
+def simulated(
+    cores: int, fpu: FpuMap, fpu_latency: int = 0, banks: int = _BANKS
+) -> dict[str, float]:
+    """Rates of all kernels with a reference tile, simulated once per process."""
     from pulpsim.cluster import simulator
 
-    return simulator.rates(tuple(KERNELS.values()), cores, fpu, fpu_latency)
+    return simulator.rates(tuple(KERNELS.values()), cores, fpu, fpu_latency, banks)
 
 
 def _simulated_as(cluster: Cluster) -> tuple[int, FpuMap]:
@@ -95,7 +99,7 @@ def kernel_cycles(
     """Cycles of one kernel call on one tile: its slowest core, contention among cores included.
 
     Args:
-        platform: The chip; a Cortex-M4F takes its own timing of the same loops.
+        platform: The chip; a Cortex-M takes its own timing of the same loops.
         kernel: Its name or record.
         items: What the tile has to split over the cores.
         dims: The other sizes, in the order of the kernel's `Work.dims`.
@@ -108,6 +112,8 @@ def kernel_cycles(
     record, cluster = find(kernel), platform.cluster
     if platform.cortex_m4f is not None:
         return cortex.tile_cycles(record, items, dims, platform.cortex_m4f)
+    if platform.cortex_m7 is not None and platform.cache is not None:
+        return cortex_m7.tile_cycles(record, items, dims, platform.cortex_m7, platform.cache)
     if cores is None:
         cores = cluster.cores
     if stalls_per_instruction is None:

@@ -20,7 +20,7 @@ the chip.
 import dataclasses
 from typing import Any
 
-from pulpsim.cost.chip import CortexM4F
+from pulpsim.cost.chip import CortexM4F, CortexM7
 from pulpsim.kernels import Kernel, find
 from pulpsim.kernels.record import ClosedForm, Mix
 
@@ -57,7 +57,7 @@ def tile_cycles(
     return cycles * timing.flash_factor
 
 
-def loop_of(form: ClosedForm, timing: CortexM4F) -> Mix:
+def loop_of(form: ClosedForm, timing: CortexM4F | CortexM7) -> Mix:
     """The innermost loop of the programmer that the platform names."""
     if timing.program == "same loops":
         return form.mix

@@ -76,7 +76,7 @@ class Linear:
             busy,
             zero + out,
             need + 8.0 * (self.n + self.k),
-            zero + (matrix + vectors if machine.dma is not None else 0.0),
+            zero + (matrix + vectors if machine.moves_tiles else 0.0),
             zero + external,
             zero + stored,
             zero + self.macs,

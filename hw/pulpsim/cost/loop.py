@@ -12,7 +12,7 @@ often, fewer cores delay less. None is fitted to a row.
 
 import dataclasses
 
-from pulpsim.cost import dma
+from pulpsim.cost import cached, dma
 from pulpsim.cost.dma import NOTHING, Flow, Numbers
 from pulpsim.cost.machine import Machine
 
@@ -86,8 +86,8 @@ def _step(machine: Machine, one: Rounds, waits: bool = False) -> tuple[Numbers, 
     """Cycles of a round, and of its transfers if no core were in their way."""
     xp, flow = machine.xp, one.fetch + one.write
     compute = one.compute + machine.tile_cycles
-    if machine.dma is None:
-        return compute, 0.0
+    if machine.dma is None:  # nothing beside the cores: they wait for their cache
+        return compute + queue(machine, flow), queue(machine, flow)
     alone = queue(machine, one.fetch) + queue(machine, one.write) if waits else queue(machine, flow)
     beats = flow.beats * (16 / machine.platform.cluster.tcdm_banks)
     met = DELAY * machine.cores / 8 * beats * xp.minimum(1.0, compute / xp.maximum(alone, 1.0))
@@ -102,6 +102,8 @@ def _step(machine: Machine, one: Rounds, waits: bool = False) -> tuple[Numbers, 
 
 def queue(machine: Machine, flow: Flow, met: Numbers = 0.0) -> Numbers:
     """Cycles of transfers queued together; 0 where tiles are read in place."""
+    if machine.platform.cache is not None:
+        return cached.cycles(flow)
     if machine.dma is None:
         return 0.0
     return dma.queue_cycles(flow, machine.dma, machine.xp, met)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pulpsim.cost import contention, dma, ram
+from pulpsim.cost import cached, contention, dma, ram
 from pulpsim.cost.chip import Dma
 from pulpsim.cost.dma import Flow
 from pulpsim.cost.platform import Platform
@@ -26,7 +26,7 @@ class Machine:
         xp: `numpy` or `jax.numpy`.
         cores: Workers.
         l1_bytes: For tiles, stacks taken off.
-        dma: The engine between L2 and L1, or None where tiles are read in place.
+        dma: The engine between L2 and L1, or None where tiles are read in place or are cached.
         l2_bytes: For operands that are fetched from outside once and read several times.
         stall_rates: Stalls per instruction of every kernel.
     """
@@ -38,6 +38,11 @@ class Machine:
     dma: Dma | None
     l2_bytes: Numbers
     stall_rates: dict[str, Numbers]
+
+    @property
+    def moves_tiles(self) -> bool:
+        """Whether tiles travel between L2 and L1."""
+        return self.platform.moves_tiles
 
     @property
     def external_bytes_per_cycle(self) -> float:
@@ -82,6 +87,9 @@ class Machine:
 
     def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Flow:
         """A tile of `rows` rows on its way, one block where `contiguous`."""
+        if self.platform.cache is not None:
+            cache = self.platform.cache
+            return cached.transfer(rows, row_bytes, contiguous, cache, self.xp, write=write)
         if self.dma is None:
             return dma.NOTHING
         line = dma.block(rows * row_bytes, self.dma, self.xp, write=write)
@@ -106,7 +114,7 @@ def machine(platform: Platform, *, l2_bytes: float | None = None) -> Machine:
         float(cluster.l1_bytes - cluster.l1_reserved_bytes),
         platform.dma,
         l2_bytes,
-        {} if platform.cortex_m4f is not None else contention.stall_rates(cluster),
+        {} if platform.is_cortex else contention.stall_rates(cluster),
     )
 
 

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from pulpsim.cost.chip import (
     L2,
     Battery,
+    Cache,
     Cluster,
     CortexM4F,
+    CortexM7,
     Dma,
     Efficiency,
     External,
@@ -24,7 +26,14 @@ from pulpsim.cost.chip import (
 )
 
 Status = Literal["rtl", "read", "derived", "recalled", "assumed"]
-CORES = ("ri5cy", "cortex-m4f")
+# What a chip has beside its cores, by their kind, and which keys mean nothing to it.
+PARTS: dict[str, frozenset[str]] = {
+    "ri5cy": frozenset({"dma", "l2"}),
+    "cortex-m4f": frozenset({"cortex_m4f"}),
+    "cortex-m7": frozenset({"cortex_m7", "cache", "l2"}),
+}
+CORES = tuple(PARTS)
+_ALONE = frozenset({"fpus", "fpu_map", "fpu_latency_cycles", "tcdm_banks"})
 STATUSES: tuple[str, ...] = typing.get_args(Status)
 MAY_BE_ZERO = frozenset(
     {
@@ -59,9 +68,10 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """One chip; `provenance` is keyed by "section.key". A Cortex-M has no `dma` and no `l2`.
+    """One chip; `provenance` is keyed by "section.key".
 
-    `efficiency` is there where somebody has published it.
+    A cluster has `dma` and `l2`, a Cortex-M4F `cortex_m4f`, a Cortex-M7 `cortex_m7`, `cache` and
+    `l2`. `efficiency` is there where somebody has published it.
     """
 
     name: str
@@ -75,6 +85,8 @@ class Platform:
     dma: Dma | None = None
     l2: L2 | None = None
     cortex_m4f: CortexM4F | None = None
+    cortex_m7: CortexM7 | None = None
+    cache: Cache | None = None
     efficiency: Efficiency | None = None
     provenance: dict[str, Provenance] = dataclasses.field(
         default_factory=dict, compare=False, repr=False, hash=False
@@ -107,8 +119,19 @@ class Platform:
         return result
 
     def is_unproven(self, *paths: str) -> bool:
-        """Whether any of these values is recalled or assumed."""
-        return any(self.provenance[path].status in ("recalled", "assumed") for path in paths)
+        """Whether any of these values is recalled or assumed; one that no file says is not."""
+        known = [self.provenance[path] for path in paths if path in self.provenance]
+        return any(one.status in ("recalled", "assumed") for one in known)
+
+    @property
+    def moves_tiles(self) -> bool:
+        """Whether tiles travel between L2 and L1, by DMA or through a cache."""
+        return self.dma is not None or self.cache is not None
+
+    @property
+    def is_cortex(self) -> bool:
+        """Whether its core is an Arm Cortex-M."""
+        return self.core != "ri5cy"
 
 
 _SECTIONS: dict[str, type] = {
@@ -120,8 +143,11 @@ _SECTIONS: dict[str, type] = {
     "power": Power,
     "battery": Battery,
     "cortex_m4f": CortexM4F,
+    "cortex_m7": CortexM7,
+    "cache": Cache,
     "efficiency": Efficiency,
 }
+_EVERYBODY = frozenset(_SECTIONS) - frozenset().union(*PARTS.values())
 _OPTIONAL = {"efficiency"}
 
 
@@ -191,7 +217,8 @@ def parse(table: dict[str, Any], where: str) -> Platform:
     unknown = sorted(set(table) - set(_SECTIONS))
     if unknown:
         raise PlatformError(f"{where}: unknown key {unknown[0]!r}")
-    needed = set(_SECTIONS) - ({"cortex_m4f"} if texts["core"] == "ri5cy" else {"dma", "l2"})
+    needed = _EVERYBODY | PARTS[texts["core"]]
+    _check_keys(table, texts["core"], where)
     provenance: dict[str, Provenance] = {}
     parts = {}
     for section, kind in _SECTIONS.items():
@@ -207,6 +234,25 @@ def parse(table: dict[str, Any], where: str) -> Platform:
     return platform
 
 
+def _check_keys(table: dict[str, Any], core: str, where: str) -> None:
+    """Refuses keys that nothing would read, and clusters without theirs."""
+    given = table.get("cluster", {})
+    for key in sorted(_ALONE):
+        if core != "ri5cy" and key in given:
+            raise PlatformError(
+                f"{where}: cluster.{key} means nothing to a {core}, which is one core: leave it out"
+            )
+        if core == "ri5cy" and isinstance(given, dict) and key not in given:
+            raise PlatformError(f"{where}: missing key cluster.{key}")
+    ram = table.get("external", {})
+    timed = isinstance(ram, dict) and isinstance(ram.get("transaction_s"), dict)
+    if timed and (ram["transaction_s"].get("value") == 0) == ("page_bytes" in ram):
+        raise PlatformError(
+            f"{where}: external.page_bytes belongs to an external.transaction_s above 0, and only "
+            "there"
+        )
+
+
 def _section(
     table: Any, kind: type, section: str, where: str, provenance: dict[str, Provenance]
 ) -> Any:
@@ -217,9 +263,12 @@ def _section(
         if key not in hints:
             raise PlatformError(f"{where}: unknown key {section}.{key}")
     values = {}
+    optional = [one for one in dataclasses.fields(kind) if one.default is not dataclasses.MISSING]
     for key, hint in hints.items():
         path = f"{section}.{key}"
         if key not in table:
+            if any(one.name == key for one in optional):
+                continue
             raise PlatformError(f"{where}: missing key {path}")
         if key == "kind":
             if not isinstance(table[key], str):
@@ -279,8 +328,9 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
             private and cluster.fpus < cluster.cores
         ),
         "cluster.tcdm_banks is not a power of two": banks & (banks - 1) != 0,
-        "cluster.cores must be 1 for a cortex-m4f": (
-            platform.core == "cortex-m4f" and cluster.cores != 1
+        "cluster.tcdm_banks is more than 16": banks > 16,
+        f"cluster.cores must be 1 for a {platform.core}": (
+            platform.is_cortex and cluster.cores != 1
         ),
     }
     for text, broken in rules.items():
@@ -291,6 +341,8 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
             value = getattr(platform.dma, key)
             if value & (value - 1):
                 raise PlatformError(f"{where}: dma.{key} = {value} is not a power of two")
+    if platform.cache is not None and platform.cache.line_bytes & (platform.cache.line_bytes - 1):
+        raise PlatformError(f"{where}: cache.line_bytes is not a power of two")
     l2 = platform.l2
     if l2 is not None and l2.reserved_bytes + l2.staging_bytes >= l2.l2_bytes:
         raise PlatformError(

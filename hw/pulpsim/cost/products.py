@@ -149,7 +149,7 @@ class Product:
             busy,
             out,
             self._l1_bytes(nt, kt, mt, count_n, count_k, count_m, xp),
-            moved if machine.dma is not None else moved * 0.0,
+            moved if machine.moves_tiles else moved * 0.0,
             external,
             stored,
             cycles * 0.0 + self.macs,
