@@ -22,12 +22,13 @@ from pulpsim.kernels import KERNELS
 from qlrjax import cli
 from qlrjax.files import write_atomic
 
-CLUSTERS: tuple[tuple[int, FpuMap], ...] = (
-    (2, "private"),
-    (4, "private"),
-    (8, "private"),
-    (8, "static"),
-    (8, "dynamic"),
+CLUSTERS: tuple[tuple[int, FpuMap, int], ...] = (
+    (2, "private", 16),
+    (4, "private", 16),
+    (8, "private", 16),
+    (8, "static", 16),
+    (8, "dynamic", 16),
+    (4, "private", 8),
 )
 
 
@@ -36,10 +37,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
     rates = {}
-    for cores, fpu in CLUSTERS:
-        found = contention.simulated(cores, fpu)
-        rates[f"{cores} {fpu}"] = {name: round(rate, 5) for name, rate in found.items()}
-        print(f"{cores} cores, {fpu}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
+    for cores, fpu, banks in CLUSTERS:
+        found, name = (
+            contention.simulated(cores, fpu, 0, banks),
+            contention.entry(cores, fpu, banks),
+        )
+        rates[name] = {kernel: round(rate, 5) for kernel, rate in found.items()}
+        print(f"{name}: p1_2x4 {found['p1_2x4']:.3f} stalls an instruction")
     tiles = {one.name: one.reference for one in KERNELS.values() if one.reference is not None}
     text = json.dumps({"tiles": tiles, "rates": rates}, indent=1)
     write_atomic(out, text + "\n")

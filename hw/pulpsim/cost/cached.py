@@ -1,10 +1,10 @@
 """Tiles of a core with a data cache: fetched from L2 by lines, which the core waits for.
 
 A tile is chosen to stay in the cache while it is computed on, so each of its lines comes once and
-goes once (`Cache.fill_cycles`, `Cache.evict_cycles`). Half of the cache stays empty, as the second
-buffer does on a chip with a DMA: room for lines that meet in one set. Nothing is fetched ahead, so
-no transfer is hidden. Rows that lie apart are whole lines each. Results are taken to be written by
-whole lines, which a Cortex-M7 does not fetch first.
+goes once (`Caches.fill_cycles`, `Caches.evict_cycles`). Half of the cache stays empty, as the
+second buffer does on a chip with a DMA: room for lines that meet in one set. Nothing is fetched
+ahead, so no transfer is hidden. Rows that lie apart are whole lines each. Results are taken to be
+written by whole lines, which a Cortex-M7 does not fetch first.
 """
 
 from typing import Any

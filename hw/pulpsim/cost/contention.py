@@ -21,7 +21,7 @@ Numbers = Any
 
 TABLE = Path(__file__).with_name("stalls.json")
 _UNITS = 4  # of the static and the dynamic map, as in the RTL
-_BANKS = 16  # of the clusters in the table
+_BANKS = 16  # of most clusters in the table
 
 
 def stall_rates(cluster: Cluster) -> dict[str, float]:
@@ -35,7 +35,7 @@ def stall_rates(cluster: Cluster) -> dict[str, float]:
     if cluster.cores == 1 and not latency:
         return dict.fromkeys((kernel.name for kernel in costed), 0.0)
     cores, fpu = _simulated_as(cluster)
-    if latency or banks != _BANKS or f"{cores} {fpu}" not in _table():
+    if latency or entry(cores, fpu, banks) not in _table():
         found = simulated(cores, fpu, latency, banks)
         return {kernel.name: found.get(kernel.name, 0.0) for kernel in costed}
     return {kernel.name: stall_rate(cluster, kernel) for kernel in costed}
@@ -54,12 +54,17 @@ def stall_rate(cluster: Cluster, kernel: str | Kernel) -> float:
     if cluster.cores == 1 and not latency:
         return 0.0
     cores, fpu = _simulated_as(cluster)
-    table = {} if latency or banks != _BANKS else _table().get(f"{cores} {fpu}", {})
+    table = {} if latency else _table().get(entry(cores, fpu, banks), {})
     if record.name in table and KERNELS.get(record.name) is record:
         return table[record.name]
     from pulpsim.cluster import simulator  # needs JAX, which a look-up does not
 
     return simulator.stalls_per_instruction(record, cores, fpu, latency, banks)
+
+
+def entry(cores: int, fpu: FpuMap, banks: int = _BANKS) -> str:
+    """A cluster's name in `stalls.json`."""
+    return f"{cores} {fpu}" + (f" {banks} banks" if banks != _BANKS else "")
 
 
 @functools.cache

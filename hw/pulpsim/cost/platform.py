@@ -321,6 +321,9 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
     left = cluster.l1_bytes - cluster.l1_reserved_bytes
     banks, private = cluster.tcdm_banks, cluster.fpu_map == "private"
     rules = {
+        f"cluster.cores must be 1 for a {platform.core}": (
+            platform.is_cortex and cluster.cores != 1
+        ),
         "cluster.l1_reserved_bytes leaves less than 4096 bytes of cluster.l1_bytes": left < 4096,
         "cluster.cores is more than 16": cluster.cores > 16,
         "cluster.fpus is more than cluster.cores + 1": cluster.fpus > cluster.cores + 1,
@@ -329,9 +332,6 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
         ),
         "cluster.tcdm_banks is not a power of two": banks & (banks - 1) != 0,
         "cluster.tcdm_banks is more than 16": banks > 16,
-        f"cluster.cores must be 1 for a {platform.core}": (
-            platform.is_cortex and cluster.cores != 1
-        ),
     }
     for text, broken in rules.items():
         if broken:

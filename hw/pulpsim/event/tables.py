@@ -22,6 +22,9 @@ ENERGY_PATHS = (
 TIME_PATHS = (
     "cluster.clock_hz",
     "cluster.fpu_map",
+    "cortex_m7.around_cycles",
+    "cache.fill_cycles",
+    "cache.evict_cycles",
     "external.bytes_per_s",
     "storage.read_bytes_per_s",
 )
