@@ -20,8 +20,8 @@ def timing():
 
 
 def cache():
-    assert H7.cache is not None
-    return H7.cache
+    assert H7.caches is not None
+    return H7.caches
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,15 @@ def test_tiles_are_lines_that_the_core_waits_for():
 def test_a_pass_takes_its_kernels_its_lines_and_nothing_beside():
     """A product of two tiles, B fetched for each: nothing hides, so time is a sum."""
     product = Product("p1_2x4", 8, 32, 16)
-    cost = product.cost(machine(H7), *(np.float64(one) for one in (4, 32, 16)), np.False_)
+    tile = np.float64(4), np.float64(32), np.float64(16), np.False_
+    cost = product.cost(machine(H7), *tile)
     kernel = float(contention.kernel_cycles(H7, "p1_2x4", 4, (32, 16)))
     fetched, written = (8 * 32 + 2 * 32 * 16) / 8, 8 * 16 / 8  # lines
     assert cost.dma_cycles == 24 * fetched + 8 * written
     assert cost.cycles == pytest.approx(800 + 2 * (15 + kernel) + cost.dma_cycles)
     assert cost.dma_bytes == 32 * (fetched + written)
-    halved = H7.replace(**{"cache.fill_cycles": 12.0})
-    less = product.cost(machine(halved), *(np.float64(one) for one in (4, 32, 16)), np.False_)
+    halved = H7.replace(**{"caches.fill_cycles": 12.0})
+    less = product.cost(machine(halved), *tile)
     assert cost.cycles - less.cycles == pytest.approx(12 * fetched)
 
 
@@ -111,8 +112,8 @@ def test_a_pass_takes_its_kernels_its_lines_and_nothing_beside():
         ("cluster.cores", 2),
         ("cortex_m7.issue_width", 0.0),
         ("cortex_m7.fma_cycles", -1.0),
-        ("cache.line_bytes", 24),
-        ("cache.fill_cycles", float("nan")),
+        ("caches.line_bytes", 24),
+        ("caches.fill_cycles", float("nan")),
     ],
 )
 def test_impossible_values_are_refused_by_name(key, value):
@@ -126,7 +127,7 @@ def test_sections_of_other_cores_are_refused(tmp_path):
     path.write_text(text.replace('core = "cortex-m7"', 'core = "cortex-m4f"'))
     with pytest.raises(PlatformError, match=r"section \[l2\] does not belong to cortex-m4f"):
         platform.load(path)
-    start, end = text.index("[cache]"), text.index("[l2]")
+    start, end = text.index("[caches]"), text.index("[l2]")
     path.write_text(text[:start] + text[end:])
-    with pytest.raises(PlatformError, match=r"section \[cache\] is missing"):
+    with pytest.raises(PlatformError, match=r"section \[caches\] is missing"):
         platform.load(path)

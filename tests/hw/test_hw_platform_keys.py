@@ -15,7 +15,7 @@ SMALL = mobilenet_v1(0.25, 32, 10)
 # What an instruction-level simulation reads, which takes too long for a whole event.
 SIMULATED = ("cluster.tcdm_banks", "cluster.fpu_latency_cycles")
 # Read where another key says so: a program longer than the instruction cache.
-WHERE = {"cache.flash_factor": {"cache.code_bytes": 64}}
+WHERE = {"caches.flash_factor": {"caches.code_bytes": 64}}
 SCHEDULES = ("layer-by-sample", "blocked")
 OTHERS = {
     "static": ("dynamic", "private"),

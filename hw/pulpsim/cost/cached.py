@@ -9,14 +9,14 @@ written by whole lines, which a Cortex-M7 does not fetch first.
 
 from typing import Any
 
-from pulpsim.cost.chip import Cache
+from pulpsim.cost.chip import Caches
 from pulpsim.cost.dma import Flow, ceil_div
 
 Numbers = Any
 
 
 def transfer(
-    rows: Numbers, row_bytes: Numbers, contiguous: Any, cache: Cache, xp: Any, *, write: bool
+    rows: Numbers, row_bytes: Numbers, contiguous: Any, cache: Caches, xp: Any, *, write: bool
 ) -> Flow:
     """Lines of a tile of `rows` rows on their way, one block where `contiguous`.
 

@@ -166,7 +166,7 @@ class CortexM7:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cache:
+class Caches:
     """Caches of a core, instead of a DMA: `Cluster.l1_bytes` is the data cache, L2 what it caches.
 
     Attributes:

@@ -117,8 +117,8 @@ def kernel_cycles(
     record, cluster = find(kernel), platform.cluster
     if platform.cortex_m4f is not None:
         return cortex.tile_cycles(record, items, dims, platform.cortex_m4f)
-    if platform.cortex_m7 is not None and platform.cache is not None:
-        return cortex_m7.tile_cycles(record, items, dims, platform.cortex_m7, platform.cache)
+    if platform.cortex_m7 is not None and platform.caches is not None:
+        return cortex_m7.tile_cycles(record, items, dims, platform.cortex_m7, platform.caches)
     if cores is None:
         cores = cluster.cores
     if stalls_per_instruction is None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from pulpsim.cluster import assembler
 from pulpsim.cost import cortex
-from pulpsim.cost.chip import Cache, CortexM7
+from pulpsim.cost.chip import Caches, CortexM7
 from pulpsim.kernels import Kernel, find
 from pulpsim.kernels.record import ClosedForm, Mix
 
@@ -47,7 +47,7 @@ def tile_cycles(
     items: Numbers,
     dims: tuple[Numbers, ...],
     timing: CortexM7,
-    cache: Cache,
+    cache: Caches,
 ) -> Numbers:
     """Cycles of one kernel call on one tile in the data cache; arguments as `kernel_cycles`.
 

@@ -102,7 +102,7 @@ def _step(machine: Machine, one: Rounds, waits: bool = False) -> tuple[Numbers, 
 
 def queue(machine: Machine, flow: Flow, met: Numbers = 0.0) -> Numbers:
     """Cycles of transfers queued together; 0 where tiles are read in place."""
-    if machine.platform.cache is not None:
+    if machine.platform.caches is not None:
         return cached.cycles(flow)
     if machine.dma is None:
         return 0.0

@@ -87,8 +87,8 @@ class Machine:
 
     def transfer(self, rows: Numbers, row_bytes: Numbers, contiguous: Any, write: bool) -> Flow:
         """A tile of `rows` rows on its way, one block where `contiguous`."""
-        if self.platform.cache is not None:
-            cache = self.platform.cache
+        if self.platform.caches is not None:
+            cache = self.platform.caches
             return cached.transfer(rows, row_bytes, contiguous, cache, self.xp, write=write)
         if self.dma is None:
             return dma.NOTHING

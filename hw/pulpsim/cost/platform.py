@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pulpsim.cost.chip import (
     L2,
     Battery,
-    Cache,
+    Caches,
     Cluster,
     CortexM4F,
     CortexM7,
@@ -30,7 +30,7 @@ Status = Literal["rtl", "read", "derived", "recalled", "assumed"]
 PARTS: dict[str, frozenset[str]] = {
     "ri5cy": frozenset({"dma", "l2"}),
     "cortex-m4f": frozenset({"cortex_m4f"}),
-    "cortex-m7": frozenset({"cortex_m7", "cache", "l2"}),
+    "cortex-m7": frozenset({"cortex_m7", "caches", "l2"}),
 }
 CORES = tuple(PARTS)
 _ALONE = frozenset({"fpus", "fpu_map", "fpu_latency_cycles", "tcdm_banks"})
@@ -70,7 +70,7 @@ class Provenance:
 class Platform:
     """One chip; `provenance` is keyed by "section.key".
 
-    A cluster has `dma` and `l2`, a Cortex-M4F `cortex_m4f`, a Cortex-M7 `cortex_m7`, `cache` and
+    A cluster has `dma` and `l2`, a Cortex-M4F `cortex_m4f`, a Cortex-M7 `cortex_m7`, `caches` and
     `l2`. `efficiency` is there where somebody has published it.
     """
 
@@ -86,7 +86,7 @@ class Platform:
     l2: L2 | None = None
     cortex_m4f: CortexM4F | None = None
     cortex_m7: CortexM7 | None = None
-    cache: Cache | None = None
+    caches: Caches | None = None
     efficiency: Efficiency | None = None
     provenance: dict[str, Provenance] = dataclasses.field(
         default_factory=dict, compare=False, repr=False, hash=False
@@ -126,7 +126,7 @@ class Platform:
     @property
     def moves_tiles(self) -> bool:
         """Whether tiles travel between L2 and L1, by DMA or through a cache."""
-        return self.dma is not None or self.cache is not None
+        return self.dma is not None or self.caches is not None
 
     @property
     def is_cortex(self) -> bool:
@@ -144,7 +144,7 @@ _SECTIONS: dict[str, type] = {
     "battery": Battery,
     "cortex_m4f": CortexM4F,
     "cortex_m7": CortexM7,
-    "cache": Cache,
+    "caches": Caches,
     "efficiency": Efficiency,
 }
 _EVERYBODY = frozenset(_SECTIONS) - frozenset().union(*PARTS.values())
@@ -341,8 +341,10 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
             value = getattr(platform.dma, key)
             if value & (value - 1):
                 raise PlatformError(f"{where}: dma.{key} = {value} is not a power of two")
-    if platform.cache is not None and platform.cache.line_bytes & (platform.cache.line_bytes - 1):
-        raise PlatformError(f"{where}: cache.line_bytes is not a power of two")
+    if platform.caches is not None and platform.caches.line_bytes & (
+        platform.caches.line_bytes - 1
+    ):
+        raise PlatformError(f"{where}: caches.line_bytes is not a power of two")
     l2 = platform.l2
     if l2 is not None and l2.reserved_bytes + l2.staging_bytes >= l2.l2_bytes:
         raise PlatformError(

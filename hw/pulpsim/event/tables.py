@@ -23,8 +23,8 @@ TIME_PATHS = (
     "cluster.clock_hz",
     "cluster.fpu_map",
     "cortex_m7.around_cycles",
-    "cache.fill_cycles",
-    "cache.evict_cycles",
+    "caches.fill_cycles",
+    "caches.evict_cycles",
     "external.bytes_per_s",
     "storage.read_bytes_per_s",
 )
