@@ -83,7 +83,9 @@ class LoopCommand:
 
         chip = platform.load(self.platform)
         if chip.dma is None:
-            raise ValueError(f"{chip.name} has no DMA beside its cores; choose vega or pulp-open")
+            raise ValueError(
+                f"{chip.name} has no DMA beside its cores; choose vega, gap9 or pulp-open"
+            )
         return _answer(self.rows, lambda rows: answers(rows, chip), json=self.output.json)
 
 
