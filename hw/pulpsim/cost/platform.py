@@ -247,10 +247,8 @@ def _check_keys(table: dict[str, Any], core: str, where: str) -> None:
     ram = table.get("external", {})
     timed = isinstance(ram, dict) and isinstance(ram.get("transaction_s"), dict)
     if timed and (ram["transaction_s"].get("value") == 0) == ("page_bytes" in ram):
-        raise PlatformError(
-            f"{where}: external.page_bytes belongs to an external.transaction_s above 0, and only "
-            "there"
-        )
+        text = "external.page_bytes belongs to an external.transaction_s above 0, and only there"
+        raise PlatformError(f"{where}: {text}")
 
 
 def _section(
@@ -336,15 +334,11 @@ def _check_whole(platform: Platform, where: str | None = None) -> None:
     for text, broken in rules.items():
         if broken:
             raise PlatformError(f"{where}: {text}")
-    if platform.dma is not None:
-        for key in ("bus_bytes", "burst_bytes"):
-            value = getattr(platform.dma, key)
-            if value & (value - 1):
-                raise PlatformError(f"{where}: dma.{key} = {value} is not a power of two")
-    if platform.caches is not None and platform.caches.line_bytes & (
-        platform.caches.line_bytes - 1
-    ):
-        raise PlatformError(f"{where}: caches.line_bytes is not a power of two")
+    for path in ("dma.bus_bytes", "dma.burst_bytes", "caches.line_bytes"):
+        section, _, key = path.partition(".")
+        value = getattr(getattr(platform, section), key, 0)  # 0: no such section
+        if value & (value - 1):
+            raise PlatformError(f"{where}: {path} = {value} is not a power of two")
     l2 = platform.l2
     if l2 is not None and l2.reserved_bytes + l2.staging_bytes >= l2.l2_bytes:
         raise PlatformError(
