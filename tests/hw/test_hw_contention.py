@@ -123,8 +123,11 @@ def test_unmeasured_designs_are_marked():
     unmeasured = {kernel.name for kernel in KERNELS.values() if kernel.form and not kernel.measured}
     wide = {"i1w_4x2", "i2w_dw", "i2sw_dw", "i3w_conv", "i4w_pool"}
     narrow = {f"e9_unp{bits}" for bits in range(1, 6)} | {f"e9_rnd{bits}" for bits in range(1, 7)}
+    graphs = {"d5_fwd", "d5_igrad", "d5a_wgrad", "d5s_fwd", "d5s_igrad", "d5sa_wgrad", "e11_add"}
+    graphs |= {"i5sw_dw", "i5w_dw", "i6_im2row", "i7w_add", "i8_max"}
     # Designs with programs of their own.
-    assert unmeasured == {"i2s_dw", "i4_pool", "c0_im2col", "h1_up", "h1_down"} | wide | narrow
+    others = {"i2s_dw", "i4_pool", "c0_im2col", "h1_up", "h1_down"}
+    assert unmeasured == others | wide | narrow | graphs
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_doubling_the_cores_helps_and_private_fpus_never_hurt():
 @pytest.mark.parametrize("name", sorted(name for name, kernel in KERNELS.items() if kernel.form))
 def test_in_cores_only_the_rounding_of_chunks_counts(name):
     kernel = KERNELS[name]
-    dims = {0: (), 1: (16,), 2: (18, 18)}[len(kernel.work.dims)]
+    dims = {0: (), 1: (16,), 2: (18, 18), 3: (3, 12, 16)}[len(kernel.work.dims)]
     if kernel.work.cores == 1:
         pytest.skip("runs on one core")
     cycles = {n: kernel.tile_spent(48, dims, n).cycles for n in range(1, 10)}

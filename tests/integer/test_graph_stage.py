@@ -102,10 +102,11 @@ def quantized(name, hw):
     return cut, parameters, quantize.quantize(cut, parameters, images), images
 
 
+BOTTLENECKS = ("mobilenet_v2:random:3:0.35", (38, 33))
 NETWORKS = [
     ("resnet8:random:1", (27, 35)),
     ("ds_cnn:random:2", (49, 10)),
-    pytest.param("mobilenet_v2:random:3:0.35", (38, 33), marks=pytest.mark.long),
+    pytest.param(*BOTTLENECKS, marks=pytest.mark.long),
     pytest.param("efficientnet_lite0:random:4", (33, 40), marks=pytest.mark.long),
 ]
 
@@ -195,7 +196,7 @@ def test_the_integer_graph_stays_close_to_the_float_one(name, hw):
 
 
 def test_codes_of_negative_values_have_an_offset_and_others_none():
-    cut, _, made, _ = quantized(*NETWORKS[2])
+    cut, _, made, _ = quantized(*BOTTLENECKS)
     for layer, zero in zip(cut.below, made.zero_codes, strict=False):
         assert (zero > 0) == (layer.activation == "none"), layer.name
 
