@@ -1,7 +1,8 @@
 """A roofline: multiply-accumulates a cycle of every pass over those a byte, under the chip's roofs.
 
 A pass has two points: over the bytes that it moves off chip, and over those between L2 and L1. The
-sloped roofs are the bandwidths of the off-chip RAM and of the DMA, the flat one is the FP32 units.
+sloped roofs are the bandwidths of the off-chip RAM and of the DMA, or of a cache's lines; the flat
+one is the FP32 units.
 """
 
 import io
@@ -32,6 +33,8 @@ def write(result: EventCost, path: Path) -> None:
     roofs = {"off-chip RAM": per_cycle}
     if platform.dma is not None:
         roofs["DMA between L2 and L1"] = float(platform.dma.bus_bytes)
+    if platform.caches is not None:
+        roofs["lines from L2"] = platform.caches.line_bytes / platform.caches.fill_cycles
     peak = passes.peak(platform, "forward")
     reach = np.geomspace(0.05, 2000, 200)
     for (name, bandwidth), line in zip(roofs.items(), ("--", ":"), strict=False):

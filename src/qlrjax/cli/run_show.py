@@ -49,7 +49,7 @@ def cost(outcome: run.Outcome) -> str:
     if not images:
         return ""
     protocol = chosen.protocol
-    own = protocol.normalization != "running" and protocol.train_layers
+    own = protocol.normalization in ("renorm", "batch") and protocol.train_layers
     try:
         event = EventSetting(
             session.cut.network,
@@ -69,7 +69,12 @@ def cost(outcome: run.Outcome) -> str:
         return f"one event of {max(images)} images is not costed on a chip: {error}"
     frozen = "" if chosen.frozen == "int8" else ", the frozen stage as integers"
     fits = "fits" if found.fits_memory else "does not fit"
-    what = f"(simulated; {event.words}{frozen})"
+    rest = "dropped" if protocol.drop_remainder else "learned"
+    memory = "float32" if chosen.bits == 32 else f"{chosen.bits}-bit"
+    words = event.words
+    if protocol.normalization == "batch":  # the same passes: r = 1 and d = 0
+        words = words.replace("batch renorm", "batch norm")
+    what = f"(simulated; {words}, {memory} replays, remainder {rest}{frozen})"
     return (
         f"one event of {max(images)} images on {found.platform} {what}: "
         f"{found.seconds:.3g} s, {found.joules:.3g} J, {found.memory_bytes / 1e6:.3g} MB of "
