@@ -121,11 +121,8 @@ def test_a_step_convolves_nothing_and_counts_the_arithmetic_of_its_layers(latent
     layers = learns.cut.above
     macs = event.plan.shape[1] * (3 * sum(layer.macs for layer in layers) - layers[0].macs)
     flops = program.cost_analysis()["flops"]  # of the loop's body once: one mini-batch
-    assert 1.0 < flops / (2 * macs) < LIMIT[latent_layer]
-
-
-# Beside products there are normalisation, decoding, the optimizer and admission.
-LIMIT = {19: 1.5, 23: 1.5, 27: 200.0}
+    # Beside products: normalisation, decoding, the optimizer, admission.
+    assert 1.0 < flops / (2 * macs) < 1.1
 
 
 def test_a_batch_of_tests_moves_few_bytes_beside_its_latents_and_weights():

@@ -32,7 +32,7 @@ def measured(flags):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("flags", ["", FLAG, f"{FLAG}-reduce"], ids=["default", "none", "-reduce"])
 def test_a_step_at_full_width_is_float64s(flags):
     found = measured(flags)
