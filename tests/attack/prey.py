@@ -80,7 +80,7 @@ def make(place: Path) -> Prey:
         ("run", "--out", run, *tiny.WORDS),
         ("export", run, "--format", "state", "--out", export),
     ):
-        done = call(*words)
+        done = call(*words, seconds=3600)  # programs are compiled, on a busy machine, too
         assert done.code == 0, done
     images = read_all([photos], (32, 32)).images
     answers = perform(lambda: print(say(run, images))).out

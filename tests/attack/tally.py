@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import io
 import signal
+import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -21,6 +23,7 @@ MEANING = """\
 - *traceback*: anything but a sentence: a traceback, a signal, or three minutes without an end.
 """
 SECONDS_AT_MOST = 180
+_PROGRESS_SECONDS = 120
 
 
 class TooLong(BaseException):
@@ -35,16 +38,21 @@ class Tally:
         name: Of the kind.
         counts: By outcome.
         told: What went wrong, one line each, to be mended.
+        shown: When it was last said how far this is, seconds.
     """
 
     name: str
     counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     told: list[str] = dataclasses.field(default_factory=list)
+    shown: float = dataclasses.field(default_factory=time.monotonic)
 
     def add(self, outcome: str, what: str) -> None:
         """Counts an attack; `what` identifies it if it succeeded."""
         assert outcome in OUTCOMES
         self.counts[outcome] += 1
+        if time.monotonic() - self.shown > _PROGRESS_SECONDS:
+            self.shown = time.monotonic()
+            print(f"so far: {' '.join(self.row)}", file=sys.stderr, flush=True)
         if outcome in (SILENT, TRACEBACK):
             self.told.append(f"{self.name}: {outcome}: {what}")
 
@@ -93,9 +101,9 @@ class Answer:
         return self.code == 0 and any(word in self.err for word in words)
 
 
-def call(*words: object) -> Answer:
+def call(*words: object, seconds: int = SECONDS_AT_MOST) -> Answer:
     """A command, in this process."""
-    return captured(lambda: cli.main([str(word) for word in words]))
+    return captured(lambda: cli.main([str(word) for word in words]), seconds)
 
 
 def perform(act: Callable[[], None]) -> Answer:
@@ -103,11 +111,11 @@ def perform(act: Callable[[], None]) -> Answer:
     return captured(lambda: cli.answer("attack", act))
 
 
-def captured(act: Callable[[], int]) -> Answer:
+def captured(act: Callable[[], int], seconds: int = SECONDS_AT_MOST) -> Answer:
     """What something that gives an exit code says, and whether it fails otherwise."""
     out, err = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limit():
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limit(seconds):
             code = act()
     except (Exception, SystemExit, TooLong):
         return Answer(1, out.getvalue(), err.getvalue(), traceback.format_exc(limit=-6))

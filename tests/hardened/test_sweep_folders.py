@@ -157,6 +157,12 @@ def test_a_plan_for_a_network_of_any_size_takes_no_memory_for_its_weights(swept,
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["kernel", "loop"])
+def test_a_pipe_in_place_of_rows_is_refused(tmp_path, refused, command):
+    os.mkfifo(tmp_path / "rows.csv")
+    assert "is not a plain file" in refused("hw", command, "--rows", tmp_path / "rows.csv")
+
+
 def test_sweep_files_that_are_none_are_one_sentence(tmp_path, refused):
     path = tmp_path / "sweep.toml"
     os.mkfifo(path)

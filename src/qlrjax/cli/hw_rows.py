@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json as js
 import sys
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import tyro
 from pulpsim.cost import platform
 from pulpsim.cost.chip import FpuMap
 
+from qlrjax import files
 from qlrjax.cli import hw_show
 
+_FILE_BYTES_AT_MOST = 2**26
 Answers = Callable[[list[dict[str, str]]], tuple[list[dict[str, Any]], list[str]]]
 
 
@@ -120,8 +123,8 @@ def _read(path: Path) -> list[dict[str, str]]:
         OSError: It cannot be read.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+        text = io.StringIO(files.read(path, _FILE_BYTES_AT_MOST).decode(), newline="")
+        rows = [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(text)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no CSV table ({error}); save it as CSV in UTF-8") from None
     if not rows:
