@@ -43,6 +43,7 @@ def attacks(size: float, seed: int) -> dict[str, Callable[[Prey, Generator], Tal
         "kills": lambda p, g: processes.kills(p, of(66), g),
         "races": lambda p, g: processes.races(p, of(24), g),
         "limits": lambda p, g: processes.limits(p, g),
+        "latents": lambda p, g: damages.of_latents(p.place, of(500), g),
     }
 
 

@@ -9,7 +9,7 @@ from attack.prey import Prey, judge
 from attack.tally import CAUGHT, HARMLESS, SILENT, TRACEBACK, Tally, call, limit
 from PIL import Image
 
-from qlrjax import caches
+from qlrjax import caches, latents
 from qlrjax.integer.native import build
 from qlrjax.streams import core50
 
@@ -115,6 +115,27 @@ def of_frames(prey: Prey, count: int, generator: np.random.Generator) -> Tally:
         made = [path.stat().st_ino for path in files] != before
         same = bool((pixels == expected).all())
         tally.add(SILENT if not same else CAUGHT if made else HARMLESS, what)
+    return tally
+
+
+def of_latents(place: Path, count: int, generator: np.random.Generator) -> Tally:
+    """A latent read from the store is the one that was kept, or it is not there."""
+    tally = Tally("damage to kept latents")
+    kept = generator.integers(0, 256, (40, 2, 2, 64), dtype=np.uint8)
+    order, path = np.arange(len(kept)), place / "one.latents"
+    for _ in range(count):
+        path.unlink(missing_ok=True)
+        store = latents.OnDisk(path, b"of one stage and source")
+        store.keep(order, kept)
+        what = wreck(path, generator)
+        out = np.zeros_like(kept)
+        try:
+            found = store.find(order, out)
+        except Exception as error:
+            tally.add(TRACEBACK, f"{what}: {error!r}")
+            continue
+        same = bool((out[found] == kept[found]).all())
+        tally.add(SILENT if not same else HARMLESS if found.all() else CAUGHT, what)
     return tally
 
 
