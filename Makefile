@@ -71,6 +71,9 @@ cluster-test: $(VENV)/.developing
 # make bench: speed, side by side with a peer where there is one
 bench: $(VENV)/.developing
 	$(BIN)/python -m pytest tests/bench/bench_*.py --benchmark-only --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m tests.bench.start
+	@mkdir -p build
+	$(BIN)/python -m tests.bench.frozen_rows build/frozen.json
 
 # make chaos: 50 sessions killed at random moments and resumed, compared bit for bit
 chaos: $(VENV)/.developing
