@@ -1,13 +1,19 @@
 """What a learning event of a graph costs: every pass, its data, its multiply-accumulates."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from pulpsim.cost import platform
 from pulpsim.event import blocked, event, lifetimes, memory
 from pulpsim.event.setting import EventSetting
+from support import hw_graph
 
+from qlrjax import weights
 from qlrjax.cli import hw
-from qlrjax.network import Network, resnet8
+from qlrjax.network import Cut, Network, resnet8
 from qlrjax.network.build import Builder, square
+from qlrjax.training import adaptive
 
 VEGA = platform.load("vega")
 IN_PLACE = ("weights", "momentum", "logits", "logit", "latent")
@@ -24,7 +30,7 @@ def graph(folded: bool = False, depthwise: int = 5) -> Network:
     build.append("wide", "pointwise", 32, activation="relu6", **norm)
     build.append("dw", "depthwise", window=square(depthwise, 1), activation="relu6", **norm)
     build.append("narrow", "pointwise", 16, **norm)
-    build.append("linear", "add", inputs=("sum", "narrow"))
+    build.append("plain", "add", inputs=("sum", "narrow"))
     build.append("mean", "average_pool", window=square(2, 2))
     build.append("c", "conv", 16, inputs=("mean",), window=square(3, 1), **norm)
     build.append("last", "add", inputs=("mean", "c"), activation="relu")
@@ -138,3 +144,45 @@ def test_the_command_line_takes_graphs(capsys, words, said):
 def test_the_command_line_refuses_in_a_sentence(words, message):
     with pytest.raises(ValueError, match=message):
         hw.main(words.split())
+
+
+@pytest.mark.parametrize(
+    ("layer", "statistics", "folded", "way"),
+    [(1, "minibatch", False, -1), (1, "running", False, 0), (2, "minibatch", True, 0)],
+)
+def test_a_minibatch_pass_by_pass_is_plain_jax(layer, statistics, folded, way):
+    """Every gradient comes out of the maps that the passes name, in the order of the passes."""
+    network = graph(folded)
+    cut = Cut(network, layer)
+    _, found = steps(network, layer, statistics, way)
+    params, running = adaptive.init(cut, weights.random(network, 3))
+    rng = np.random.default_rng(layer)
+    head = rng.normal(0, 0.2, params["head"].shape).astype(np.float32)
+    params = {**params, "head": jnp.asarray(head)}
+    latents = jnp.asarray(rng.uniform(0, 2, (8, *cut.latent_shape)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 5, 8), jnp.int32)
+    limits = adaptive.RenormLimits(jnp.float32(1.25), jnp.float32(0.5))
+    limits = limits if statistics == "minibatch" else None
+
+    def on_chip(params):
+        chip = hw_graph.Chip(cut, params, running, latents, labels, limits)
+        chip.run(found)
+        return chip.gradients
+
+    def loss(params):
+        logits, _ = adaptive.forward(cut, params, running, latents, limits)
+        return adaptive.cross_entropy(logits, labels, jnp.ones(8, bool))
+
+    with jax.default_matmul_precision("highest"):
+        made, expected = jax.jit(lambda given: (on_chip(given), jax.grad(loss)(given)))(params)
+    theirs = {**expected["layers"], "linear": {"weight": expected["head"]}}
+    for name, slopes in made.items():
+        if name not in theirs:
+            continue
+        assert set(slopes) == set(theirs[name]), name
+        for which, value in theirs[name].items():
+            scale = float(jnp.abs(value).max())
+            assert scale > 0, (name, which)
+            np.testing.assert_allclose(
+                slopes[which], value, rtol=1e-3, atol=2e-4 * scale, err_msg=f"{name} {which}"
+            )

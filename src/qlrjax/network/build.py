@@ -143,7 +143,12 @@ class Builder:
             classes: Logits.
             classifier: Name of the classifier.
             **conventions: The other fields of `Network`.
+
+        Raises:
+            ValueError: Another layer has the classifier's name.
         """
+        if any(layer.name == classifier for layer in self.layers):
+            raise ValueError(f"two layers are called {classifier}; names must differ")
         features = self.shape(self.top)[2]
         last = Layer(
             len(self.layers),
