@@ -148,7 +148,11 @@ def test_the_command_line_refuses_in_a_sentence(words, message):
 
 @pytest.mark.parametrize(
     ("layer", "statistics", "folded", "way"),
-    [(1, "minibatch", False, -1), (1, "running", False, 0), (2, "minibatch", True, 0)],
+    [
+        (1, "minibatch", False, -1),
+        pytest.param(1, "running", False, 0, marks=pytest.mark.long),
+        pytest.param(2, "minibatch", True, 0, marks=pytest.mark.long),
+    ],
 )
 def test_a_minibatch_pass_by_pass_is_plain_jax(layer, statistics, folded, way):
     """Every gradient comes out of the maps that the passes name, in the order of the passes."""
