@@ -1,5 +1,7 @@
 """What a learning event of a graph costs: every pass, its data, its multiply-accumulates."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from pulpsim.event.setting import EventSetting
 from support import hw_graph
 
 from qlrjax import weights
-from qlrjax.cli import hw
+from qlrjax.cli import hw, plan
 from qlrjax.network import Cut, Network, resnet8
 from qlrjax.network.build import Builder, square
 from qlrjax.training import adaptive
@@ -190,3 +192,12 @@ def test_a_minibatch_pass_by_pass_is_plain_jax(layer, statistics, folded, way):
             np.testing.assert_allclose(
                 slopes[which], value, rtol=1e-3, atol=2e-4 * scale, err_msg=f"{name} {which}"
             )
+
+
+def test_a_plan_takes_a_cut_by_name(capsys):
+    words = "--network ds_cnn --cut b3/sep --replays 50 --bits 8 --images 10 --classes 5 --json"
+    assert plan.main(words.split()) == 0
+    recommended = json.loads(capsys.readouterr().out)["recommended"]
+    assert recommended["latent_layer"] == 9
+    with pytest.raises(ValueError, match="--cut names layers of one network"):
+        plan.main(["--network", "ds_cnn", "resnet8", "--cut", "b3/sep"])

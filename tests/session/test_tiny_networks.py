@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from pulpsim.event.event import event_cost_summary
@@ -21,6 +22,7 @@ def stream(in_hw, channels):
     return cut.by_nicv2_rule(some, (4,), cut.Rule())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("weights", "latent_layer", "in_hw", "channels", "normalization"),
     [("resnet8", 8, (32, 32), 3, "renorm"), ("ds_cnn", 7, (49, 10), 1, "none")],
@@ -45,7 +47,7 @@ def test_latent_replay_export_and_cost(weights, latent_layer, in_hw, channels, n
     assert records[-1]["replays_filled"] == 64
     stage, images = made.extractor.quantized.stage, made.stream.source.read(np.arange(6))
     model = exact.export(stage, made.cut.image_shape).SerializeToString()
-    codes = np.asarray(frozen.apply(stage, images))
+    codes = np.asarray(frozen.apply(stage, jnp.asarray(images)))
     np.testing.assert_array_equal(onnx_runtime.run(model, images), codes)
     event = EventSetting(made.cut.network, latent_layer, 64, images=8, minibatch=16)
     found = event_cost_summary(event)

@@ -39,13 +39,13 @@ class Extractor:
 
     def __call__(
         self,
-        images: UInt8[np.ndarray, "n h w 3"],
+        images: UInt8[np.ndarray, "n h w channels"],
         on_progress: Callable[[int], None] | None = None,
     ) -> UInt8[np.ndarray, "n h2 w2 c"] | Float32[np.ndarray, "n h2 w2 c"]:
         """Latents of images: uint8 codes, or float32 from the float stage.
 
         Args:
-            images: RGB of the network's size.
+            images: RGB, or of as many channels as the network takes, of the network's size.
             on_progress: Called with the number of images done since the last call.
 
         Raises:
@@ -73,7 +73,7 @@ class Extractor:
         """The integer stage for the C kernel, laid out at first use; None for pure JAX."""
         return native.prepare(self.quantized.stage)
 
-    def _batch(self, images: UInt8[Array, "n h w 3"]) -> Array:
+    def _batch(self, images: UInt8[Array, "n h w channels"]) -> Array:
         if self._native is not None:
             return native.apply(self._native, images)
         if self.parameters is None:
@@ -82,10 +82,10 @@ class Extractor:
 
 
 @jax.jit
-def _integer(stage: frozen.Stage, images: UInt8[Array, "n h w 3"]) -> Array:
+def _integer(stage: frozen.Stage, images: UInt8[Array, "n h w channels"]) -> Array:
     return frozen.apply(stage, images)
 
 
 @functools.partial(jax.jit, static_argnums=(0,))
-def _float(cut: Cut, parameters: Parameters, images: UInt8[Array, "n h w 3"]) -> Array:
+def _float(cut: Cut, parameters: Parameters, images: UInt8[Array, "n h w channels"]) -> Array:
     return floating.infer(cut, parameters, images)[-1]
