@@ -20,7 +20,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2
 
-# make long-test: what takes more than ten seconds a test: pages carried out, whole sessions; 6 minutes
+# make long-test: what takes more than ten seconds a test: pages carried out, whole sessions, attacks; 12 minutes
 long-test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2 -m long
 

@@ -96,6 +96,7 @@ def exported_learner():
     return done.stdout
 
 
+@pytest.mark.long
 def test_adding_a_chip(tmp_path, monkeypatch):
     """One file; half the cores at half the clock take between two and four times as long."""
     monkeypatch.chdir(tmp_path)
@@ -113,6 +114,7 @@ def test_adding_a_chip(tmp_path, monkeypatch):
     assert half["chip_J"] == pytest.approx(watts * half["event_s"], rel=0.01)
 
 
+@pytest.mark.long
 def test_adding_a_strategy(tmp_path, monkeypatch):
     """Experience replay: a file of the user's own, and every class keeps as many latents."""
     monkeypatch.chdir(tmp_path)
@@ -121,7 +123,7 @@ def test_adding_a_strategy(tmp_path, monkeypatch):
     assert re.fullmatch(r"\d+ events; strategy: Strategy\(admission=Greedy\(\)\)", lines[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adding_a_stream(tmp_path, monkeypatch):
     """Images that a script draws; chance is 12.5 %."""
     monkeypatch.chdir(tmp_path)

@@ -17,6 +17,8 @@ from qlrjax.network.build import Builder, Window, square
 from qlrjax.training import adaptive, learner, replay, strategies
 from qlrjax.training.learner import Learner
 
+pytestmark = pytest.mark.long
+
 needs_compiler = pytest.mark.skipif(
     shutil.which("cc") is None, reason="needs a C compiler named cc"
 )

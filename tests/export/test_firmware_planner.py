@@ -11,6 +11,8 @@ from qlrjax.export.firmware import planner, target
 from qlrjax.export.firmware import shape as firmware_shape
 from qlrjax.export.firmware.target import Memory
 
+pytestmark = pytest.mark.long
+
 SMALL_BOARD = target.load("netduinoplus2")
 
 

@@ -8,7 +8,10 @@ import pytest
 from support import firmware
 
 COMPILER = shutil.which("cc")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler named cc")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(COMPILER is None, reason="needs a C compiler named cc"),
+]
 PROTOCOL = firmware.PROTOCOL
 
 

@@ -7,6 +7,13 @@ import pytest
 from support import tiny
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder is for `make long-test`."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A finished run; nobody changes it."""

@@ -171,7 +171,7 @@ def test_a_summary_for_a_finished_session():
     assert "cluster.fpu_map" not in summary.unproven
 
 
-@pytest.mark.parametrize("layer", [0, 3, 19])
+@pytest.mark.parametrize("layer", [pytest.param(0, marks=pytest.mark.long), 3, 19])
 def test_every_cut_can_be_costed(layer):
     result = event.event_cost(EventSetting(mobilenet_v1(0.25, 96), layer), VEGA, ratio=2.0)
     assert result.seconds > 0

@@ -10,6 +10,8 @@ from qlrjax import cli
 from qlrjax.lab import learned, pool, sweep, sweepfile, table
 from qlrjax.runs import interrupt
 
+pytestmark = pytest.mark.long
+
 TEXT = """
 title = "tiny"
 seeds = 1

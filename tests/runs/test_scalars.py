@@ -32,7 +32,7 @@ def scalars(folder):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_event_is_there_once_under_standard_names(tmp_path):
     folder = tmp_path / "run"
     assert cli.main(["run", "--out", str(folder), *WORDS]) == 0

@@ -68,7 +68,7 @@ def result(process):
     return json.loads(out.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot choose cores here")
 def test_two_processes_agree_and_one_core_agrees_in_integers(tmp_path):
     processes = [start(cores, tmp_path) for cores in ("all", "all", "one")]

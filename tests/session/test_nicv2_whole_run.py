@@ -22,7 +22,7 @@ def stream():
     return cut.by_sessions(source, (3, 7, 10), order, reduced_test=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_391_events(monkeypatch):
     data = stream()
     monkeypatch.setattr(session, "open_stream", lambda *_: data)

@@ -112,6 +112,7 @@ def test_linear_layers_alone(kind):
 edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
 
 
+@pytest.mark.long
 @settings(max_examples=examples.at_least(12))
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9)),

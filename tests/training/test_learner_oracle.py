@@ -91,9 +91,9 @@ def events(cut):
 # Deep stages get small rates: at large ones, steps amplify rounding a hundredfold each.
 CASES = [
     (23, 6, "relu6", True, 0.02),
-    (11, 8, "relu", True, 1e-3),
+    pytest.param(11, 8, "relu", True, 1e-3, marks=pytest.mark.long),
     (27, 7, "relu6", False, 0.02),
-    (0, 8, "relu6", True, 1e-4),
+    pytest.param(0, 8, "relu6", True, 1e-4, marks=pytest.mark.long),
     (25, 32, "relu6", False, 0.02),
 ]
 

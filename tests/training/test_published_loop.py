@@ -96,7 +96,7 @@ def trees_close(ours, theirs, what, tolerance=2e-4):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "strength"), [("ar1star-free", 0.0), ("ar1star", 300.0)])
-@pytest.mark.parametrize("latent_layer", [25, 27])
+@pytest.mark.parametrize("latent_layer", [pytest.param(25, marks=pytest.mark.long), 27])
 def test_six_events(preset, strength, latent_layer):
     cut = Cut(mobilenet_v1(0.25, (64, 96), CLASSES, activation="relu"), latent_layer)
     parameters = weights.random(cut.network, 2)
