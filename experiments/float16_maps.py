@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from qlrjax import cli, files, report, session
+from qlrjax.integer.extractor import Extractor
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.training.protocol import Protocol
 
@@ -40,7 +41,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "cells.csv"
     cells = list(csv.DictReader(path.open())) if path.exists() else []
-    shared = None, {}
+    extractor = None
     for seed in range(arguments.seeds):
         for maps in ("float16", "float32"):
             if any(cell["seed"] == str(seed) and cell["maps"] == maps for cell in cells):
@@ -58,7 +59,7 @@ def main() -> None:
                     test_sessions=tuple(arguments.test_sessions),
                 ),
             )
-            accuracy, seconds, shared = learn(settings, shared)
+            accuracy, seconds, extractor = learn(settings, extractor)
             key = (arguments.latent_layer, arguments.replays, seed, maps)
             cell = (*key, f"{accuracy:.3f}", f"{seconds:.1f}")
             cells.append(dict(zip(COLUMNS, map(str, cell), strict=True)))
@@ -67,9 +68,9 @@ def main() -> None:
             print(json.dumps(cells[-1]), flush=True)
 
 
-def learn(settings: Settings, shared: tuple) -> tuple[float, float, tuple]:
-    """Final accuracy, seconds of training, and the frozen stage with its latents for the next."""
-    prepared = session.prepare(settings, earlier=session.Earlier(shared[0], cache=shared[1]))
+def learn(settings: Settings, extractor: Extractor | None) -> tuple[float, float, Extractor]:
+    """Final accuracy, seconds of training, and the frozen stage for the next, as the first has it."""
+    prepared = session.prepare(settings, earlier=session.Earlier(extractor))
     started = time.perf_counter()
     state = session.start(prepared)
     while int(state.position) < prepared.events:
@@ -80,7 +81,7 @@ def learn(settings: Settings, shared: tuple) -> tuple[float, float, tuple]:
         "", np.asarray(state.accuracy), np.asarray(state.introduced), tested, names
     )
     seconds = time.perf_counter() - started
-    return curve.summary().accuracy, seconds, (prepared.extractor, shared[1])
+    return curve.summary().accuracy, seconds, prepared.extractor
 
 
 if __name__ == "__main__":
