@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def learn(settings: Settings, extractor: Extractor | None) -> tuple[float, float, Extractor]:
-    """Final accuracy, seconds of training, and the frozen stage for the next, as the first has it."""
+    """Final accuracy, seconds of training, and the frozen stage, which the next one shares."""
     prepared = session.prepare(settings, earlier=session.Earlier(extractor))
     started = time.perf_counter()
     state = session.start(prepared)
