@@ -40,7 +40,7 @@ def printable(name: object, at_most: int = 0) -> str:
 
 
 def for_rich(name: object, at_most: int = 0) -> str:
-    """The name as markup that shows it."""
+    """A whole line as markup that shows it; two names escaped alone may make a tag together."""
     from rich.markup import escape
 
     # A backslash at the end would escape whatever is put behind it.

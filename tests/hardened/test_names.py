@@ -50,6 +50,7 @@ CLASSES = st.lists(
 @given(folder=FOLDERS, classes=CLASSES, file=FOLDERS)
 @hypothesis.example(folder="run[2]", classes=["$x^$", "b$_$"], file="a[1]")
 @hypothesis.example(folder="[/b]x", classes=["[b]x", "*"], file="%s{}")
+@hypothesis.example(folder="(](![", classes=["a", "b"], file="x")  # two paths in one line: a tag
 @hypothesis.example(folder="a\\", classes=["\\", "-h"], file="\\")
 @hypothesis.example(folder="\udcff\udcfe", classes=["é", "中"], file="\udcff")
 @hypothesis.example(folder="new\nline", classes=["a=b", "~"], file=" ")

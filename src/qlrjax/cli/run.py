@@ -130,8 +130,8 @@ def _run(arguments: RunArguments, console: Console, stop: interrupt.Stop) -> int
     if not outcome.finished:
         return _interrupted(console, out, stop)
     if not outcome.seconds:
-        text = f"the run in {for_rich(out)} is finished; --fresh starts it anew"
-        console.print(text, soft_wrap=True)
+        text = f"the run in {out} is finished; --fresh starts it anew"
+        console.print(for_rich(text), soft_wrap=True)
     curves = [outcome.curve(name_of(chosen))]
     if arguments.also.contrast and chosen.replays:
         curves += _contrast(outcome, arguments, console, stop)

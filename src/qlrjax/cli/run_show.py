@@ -28,10 +28,8 @@ def show(console: Console, curves: Sequence[report.Curve], outcome: run.Outcome,
     for line in (tested(outcome), cost(outcome)):
         if line:
             console.print(for_rich(line), soft_wrap=True)
-    console.print(
-        f"picture: {for_rich(out / 'report.png')}   figures: {for_rich(out / 'summary.json')}",
-        soft_wrap=True,
-    )
+    places = f"picture: {out / 'report.png'}   figures: {out / 'summary.json'}"
+    console.print(for_rich(places), soft_wrap=True)
 
 
 def tested(outcome: run.Outcome) -> str:

@@ -169,10 +169,10 @@ def _conclude(
         console.print(show.table(wanted.title, columns, rows))
         rest = len(found) - _LISTED_AT_MOST
         more = f", {rest} more rows of them" if rest > 0 else ""
-        place = for_rich(arguments.out / table.CSV)
-        console.print(f"table: {place} and {table.PARQUET}{more}", soft_wrap=True)
+        text = f"table: {arguments.out / table.CSV} and {table.PARQUET}{more}"
+        console.print(for_rich(text), soft_wrap=True)
     for task, error in now.failed.items():
-        console.print(f"failed: {task}: {for_rich(error)}", soft_wrap=True)
+        console.print(for_rich(f"failed: {task}: {error}"), soft_wrap=True)
     if now.missing:
         text = (
             f"{len(now.missing)} of {len(now.tasks)} sessions are missing; the same command goes "
