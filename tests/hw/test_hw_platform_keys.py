@@ -68,7 +68,7 @@ def observe(chip: Platform, path, schedule):
     return figures(chip, schedule)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["vega", "stm32l4", "stm32h7"])
 def test_every_key_moves_a_figure(name):
     chip = platform.load(name)
