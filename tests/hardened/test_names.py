@@ -46,7 +46,7 @@ CLASSES = st.lists(
 
 
 @pytest.mark.long
-@hypothesis.settings(max_examples=3, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=2, suppress_health_check=list(hypothesis.HealthCheck))
 @given(folder=FOLDERS, classes=CLASSES, file=FOLDERS)
 @hypothesis.example(folder="run[2]", classes=["$x^$", "b$_$"], file="a[1]")
 @hypothesis.example(folder="[/b]x", classes=["[b]x", "*"], file="%s{}")
