@@ -44,7 +44,8 @@ def main() -> None:
     extractor = None
     for seed in range(arguments.seeds):
         for maps in ("float16", "float32"):
-            if any(cell["seed"] == str(seed) and cell["maps"] == maps for cell in cells):
+            key = (arguments.latent_layer, arguments.replays, seed, maps)
+            if any(tuple(cell[name] for name in COLUMNS[:4]) == (*map(str, key),) for cell in cells):
                 continue
             settings = Settings(
                 latent_layer=arguments.latent_layer,
@@ -60,7 +61,6 @@ def main() -> None:
                 ),
             )
             accuracy, seconds, extractor = learn(settings, extractor)
-            key = (arguments.latent_layer, arguments.replays, seed, maps)
             cell = (*key, f"{accuracy:.3f}", f"{seconds:.1f}")
             cells.append(dict(zip(COLUMNS, map(str, cell), strict=True)))
             rows = [",".join(COLUMNS), *(",".join(one.values()) for one in cells)]
