@@ -45,7 +45,9 @@ def main() -> None:
     for seed in range(arguments.seeds):
         for maps in ("float16", "float32"):
             key = (arguments.latent_layer, arguments.replays, seed, maps)
-            if any(tuple(cell[name] for name in COLUMNS[:4]) == (*map(str, key),) for cell in cells):
+            if any(
+                tuple(cell[name] for name in COLUMNS[:4]) == (*map(str, key),) for cell in cells
+            ):
                 continue
             settings = Settings(
                 latent_layer=arguments.latent_layer,
