@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 
 VARIABLE = "QLRJAX_CACHE"
+_BYTES = {"megabytes": 1e6, "gigabytes": 1e9}
 
 
 def root() -> Path | None:
@@ -42,6 +43,27 @@ def private(path: Path) -> Path | None:
     except OSError:
         return None
     return path if os.access(path, os.W_OK) and _is_private(path) else None
+
+
+def limit_bytes(variable: str, default: float, unit: str) -> int:
+    """How much may be kept, as an environment variable says.
+
+    Args:
+        variable: Its name.
+        default: Without it, in units.
+        unit: "megabytes" or "gigabytes".
+
+    Raises:
+        ValueError: It is not a number of units.
+    """
+    text = os.environ.get(variable, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{variable} is {text!r}; give a number of {unit}, or 0 for none")
+    return int(value * _BYTES[unit])
 
 
 def size(path: Path) -> int:

@@ -259,11 +259,4 @@ def limit_bytes() -> int:
     Raises:
         ValueError: QLRJAX_LATENTS_GB is not a number of gigabytes.
     """
-    text = os.environ.get(VARIABLE, "")
-    try:
-        value = float(text) if text else _DEFAULT_GB
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{VARIABLE} is {text!r}; give a number of gigabytes, or 0 for no store")
-    return int(value * 1e9)
+    return caches.limit_bytes(VARIABLE, _DEFAULT_GB, "gigabytes")

@@ -88,14 +88,7 @@ def limit_bytes() -> int:
     Raises:
         ValueError: QLRJAX_COMPILED_MB is not a number of megabytes.
     """
-    text = os.environ.get(LIMIT_VARIABLE, "")
-    try:
-        value = float(text) if text else _DEFAULT_MB
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{LIMIT_VARIABLE} is {text!r}; give a number of megabytes, or 0 for none")
-    return int(value * 1e6)
+    return caches.limit_bytes(LIMIT_VARIABLE, _DEFAULT_MB, "megabytes")
 
 
 def check(place: Path, limit: int) -> bool:

@@ -48,13 +48,20 @@ def tile_cycles(
         ValueError: The kernel is unknown or has no closed form.
     """
     record = find(kernel)
+    work, around = work_and_around(record, items, dims)
+    mix = loop_of(record.closed_form, timing)
+    cycles = work / mix.work * iteration_cycles(mix, timing) + around * timing.alu_cycles
+    return cycles * timing.flash_factor
+
+
+def work_and_around(
+    record: Kernel, items: Numbers, dims: tuple[Numbers, ...]
+) -> tuple[Numbers, Numbers]:
+    """Amount of work in the innermost loops of one call, and instructions around them."""
     form = record.closed_form
     work = record.work.amount(items, *dims)
     spent = (form.around or form.spent)(items, *dims)
-    around = spent.instr - work / form.mix.work * form.mix.pulp_instructions
-    mix = loop_of(form, timing)
-    cycles = work / mix.work * iteration_cycles(mix, timing) + around * timing.alu_cycles
-    return cycles * timing.flash_factor
+    return work, spent.instr - work / form.mix.work * form.mix.pulp_instructions
 
 
 def loop_of(form: ClosedForm, timing: CortexM4F | CortexM7) -> Mix:

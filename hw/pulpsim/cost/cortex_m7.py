@@ -55,11 +55,8 @@ def tile_cycles(
         ValueError: The kernel is unknown or has no closed form.
     """
     record = find(kernel)
-    form = record.closed_form
-    work = record.work.amount(items, *dims)
-    spent = (form.around or form.spent)(items, *dims)
-    around = spent.instr - work / form.mix.work * form.mix.pulp_instructions
-    mix = loop_of(form, timing)
+    work, around = cortex.work_and_around(record, items, dims)
+    mix = loop_of(record.closed_form, timing)
     cycles = work / mix.work * iteration_cycles(mix, timing) + around * timing.around_cycles
     return cycles * (cache.flash_factor if code_bytes(record) > cache.code_bytes else 1.0)
 
