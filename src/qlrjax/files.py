@@ -78,7 +78,7 @@ def append(path: Path, line: str) -> None:
         OSError: It could not be written.
     """
     with _named(path), os.fdopen(os.open(path, _APPEND, 0o666), "w", encoding="utf-8") as file:
-        _check_plain(os.fstat(file.fileno()), path)
+        check_plain(os.fstat(file.fileno()), path)
         file.write(line + "\n")
 
 
@@ -95,7 +95,7 @@ def read(path: Path, at_most: int) -> bytes:
     """
     with os.fdopen(os.open(path, _READ), "rb") as file:
         status = os.fstat(file.fileno())
-        _check_plain(status, path)
+        check_plain(status, path)
         if status.st_size > at_most:
             raise ValueError(
                 f"{path} has {status.st_size} bytes, more than the {at_most} that are read"
@@ -106,7 +106,12 @@ def read(path: Path, at_most: int) -> bytes:
     return data
 
 
-def _check_plain(status: os.stat_result, path: Path) -> None:
+def check_plain(status: os.stat_result, path: Path) -> None:
+    """Refuses what could lead anywhere, or never end.
+
+    Raises:
+        OSError: It is a folder, a link (of `lstat`), a pipe or a device; named by its path.
+    """
     if not stat.S_ISREG(status.st_mode):
         code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
         word = os.strerror(code) if stat.S_ISDIR(status.st_mode) else "is not a plain file"

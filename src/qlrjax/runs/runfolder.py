@@ -5,10 +5,8 @@ replaced as a whole, so no kill can leave an event in it twice, half, or not at 
 """
 
 import contextlib
-import errno
 import json
 import shutil
-import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,15 +42,17 @@ def lock(folder: Path) -> Iterator[None]:
         OSError: The folder cannot be made or written to, or something else has the lock's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _check_plain(folder / LOCK_NAME)
-    held = filelock.FileLock(folder / LOCK_NAME, timeout=0)
+    path = folder / LOCK_NAME
+    with contextlib.suppress(FileNotFoundError):  # a link leads elsewhere, nobody locks a pipe
+        files.check_plain(path.lstat(), path)
+    held = filelock.FileLock(path, timeout=0)
     try:
         with warnings.catch_warnings():
             # filelock says in a warning that there is no flock; here it is said where it matters.
             warnings.simplefilter("ignore", UserWarning)
             held.acquire()
     except filelock.Timeout as error:
-        kept_by = _holder(folder / LOCK_NAME) if isinstance(held, filelock.SoftFileLock) else ""
+        kept_by = _holder(path) if isinstance(held, filelock.SoftFileLock) else ""
         raise FolderBusy(
             f"another process works in {printable(folder)}{kept_by}; wait until it ends, or choose "
             "another folder"
@@ -61,13 +61,6 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
-
-
-def _check_plain(path: Path) -> None:
-    """A link would lead elsewhere, a pipe is locked by nobody."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.EINVAL, "is not a plain file; remove it", str(path))
 
 
 def _holder(path: Path) -> str:
