@@ -31,8 +31,12 @@ def test_a_limit_on_file_sizes_leaves_the_last_checkpoint(tmp_path, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "checkpoint 3 could not be written" in str(error.value)
     assert "(File too large); the last good one is 2; make room" in str(error.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000001", "00000002"]
+    # A thread of Orbax that was late may have left the hidden draft; nothing reads it, and the next
+    # save sweeps it.
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"00000001", "00000002"} <= left <= {"00000001", "00000002", ".draft-00000003"}
     checkpoint.save(tmp_path, 3, state, toy.SETTINGS, records)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002", "00000003"]
     assert_same(checkpoint.restore(tmp_path, toy.start(), toy.SETTINGS).state, state)
 
 

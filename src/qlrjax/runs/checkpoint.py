@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,17 @@ import numpy as np
 
 from qlrjax import files
 from qlrjax.names import printable
-from qlrjax.runs import fingerprint, leaves, runfolder, same_run, snapshot, upgrade
+from qlrjax.runs import aside, fingerprint, leaves, runfolder, same_run, snapshot, upgrade
 from qlrjax.runs.manifest import Manifest
 from qlrjax.runs.runfolder import Record
 from qlrjax.runs.same_run import SettingsMismatch
 
 _STEP = re.compile(r"[0-9]{8}")
-_ASIDE = re.compile(r"[0-9]{8}\.corrupt-[0-9]+")
 _LEFT = re.compile(r"\.draft-[0-9]{8}|\.trash-[0-9]{8}(\.corrupt-[0-9]+)?")
 # The newest, and one to fall back to.
 _KEPT = 2
-# How often a reader that holds no lock looks again when a learner has replaced what it was reading.
+# How often a reader that holds no lock looks again when a learner has replaced what it was reading,
+# and how often a failed draft is removed while its writers come to an end.
 _TRIES = 20
 
 __all__ = [
@@ -179,13 +180,13 @@ def read_newest(
                 if not place.exists():  # whoever learns saved newer ones, and removed this one
                     vanished = True
                     continue
-                notes.append(_set_aside(place, str(damage)))
+                notes.append(aside.set_aside(place, str(damage)))
                 continue
-            earlier = _set_aside_before(folder, described.step, notes)
+            earlier = aside.earlier(folder, described.step, notes)
             return described, arrays, records, (*notes, *earlier)
         if not vanished or among is not None:
             break
-    if notes or _set_aside_before(folder, -1, notes):
+    if notes or aside.earlier(folder, -1, notes):
         raise CorruptCheckpoint(
             f"no checkpoint in {printable(folder)} is intact ("
             f"{'; '.join(notes) or 'all were set aside'}); start the run anew, or put a good copy "
@@ -271,7 +272,7 @@ def publish(
         draft.rename(place)
         files.sync(folder)
     except Exception as error:  # Orbax reports a full disk in many ways
-        shutil.rmtree(draft, ignore_errors=True)
+        _discard(draft)
         raise SaveFailed(_save_failed(folder, step, earlier, error)) from error
     for old in steps(folder)[:-_KEPT]:
         if old in spare:
@@ -308,31 +309,14 @@ def _sweep(folder: Path) -> None:
                 runfolder.remove_tree(path)
 
 
-def _set_aside(place: Path, reason: str) -> str:
-    """Renames a damaged checkpoint and says so."""
-    what = f"checkpoint {place.name} is damaged ({reason})"
-    if place.parent.is_symlink():  # of who knows whom
-        return f"{what}; it was passed over"
-    number = 1
-    while (aside := place.with_name(f"{place.name}.corrupt-{number}")).exists():
-        number += 1
-    try:
-        place.rename(aside)
-    except OSError as error:
-        return f"{what}; it was passed over, but not set aside ({error.strerror})"
-    return f"{what}; it was set aside as {aside.name}"
-
-
-def _set_aside_before(folder: Path, newest: int, told: Sequence[str]) -> list[str]:
-    """One line for every step after the newest intact one that was set aside by an earlier call."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    later = [name for name in names if _ASIDE.fullmatch(name) and int(name[:8]) > newest]
-    return [
-        f"checkpoint {name[:8]} was damaged and was set aside as {name} earlier; what it held is "
-        "missing here"
-        for name in later
-        if not any(line.endswith(name) for line in told)
-    ]
+def _discard(draft: Path) -> None:
+    # Orbax's threads may still write into a failed draft, which an emptied folder then is not; what
+    # outlasts the tries is hidden, and swept by the next save.
+    for _ in range(_TRIES):
+        shutil.rmtree(draft, ignore_errors=True)
+        if not draft.exists():
+            return
+        time.sleep(0.05)
 
 
 def _save_failed(folder: Path, step: int, earlier: Sequence[int], error: Exception) -> str:
