@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from attack import damages
 from attack.prey import READ, Prey
-from attack.tally import CAUGHT, HARMLESS, SILENT, TRACEBACK, Answer, Tally, call
+from attack.tally import CAUGHT, HARMLESS, SILENT, TRACEBACK, Answer, Tally, call, patience
 from support import tiny
 
 from qlrjax.streams import core50
 
 Generator = np.random.Generator
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_AT_MOST = 300
 
 
 def start(words: Sequence[object], limit: tuple[int, int] | None = None) -> subprocess.Popen[str]:
@@ -37,7 +36,7 @@ def start(words: Sequence[object], limit: tuple[int, int] | None = None) -> subp
 def finish(process: subprocess.Popen[str]) -> Answer:
     """What came of it."""
     try:
-        out, err = process.communicate(timeout=SECONDS_AT_MOST)
+        out, err = process.communicate(timeout=patience())
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -114,49 +113,69 @@ def kills(prey: Prey, count: int, generator: Generator) -> Tally:
         if not interrupt(start(words), seconds[name], generator):
             continue
         moment = f"{name} after {time.monotonic() - began:.2f} s"
-        tally.add(after_kill(prey, name, words), moment)
+        outcome, why = after_kill(prey, name, words)
+        tally.add(outcome, f"{moment}: {why}")
         done += 1
     return tally
 
 
-def after_kill(prey: Prey, name: str, words: Sequence[object]) -> str:
-    """The same command goes well now, and leaves what it leaves when nobody kills it."""
+def after_kill(prey: Prey, name: str, words: Sequence[object]) -> tuple[str, str]:
+    """The same command goes well now, and leaves what it leaves when nobody kills it.
+
+    Returns:
+        The outcome, and what was wrong, if anything was.
+    """
     run, new, out = prey.place / "copy", prey.place / "new", prey.place / "killed.out"
     if out.exists():
-        before = out.read_bytes()
-        if call(*words[:-2], "--out", prey.place / "again.out", "--force").code != 0:
-            return SILENT
-        if before != (prey.place / "again.out").read_bytes():
-            return SILENT  # a file that is not whole
-        return HARMLESS
-    if name.startswith("classes") or name == "learn":
+        return after_export(words, out)
+    answers = []
+    taught = name.startswith("classes") or name == "learn"
+    if taught:
         asked = prey.ask(run)
         changed = len(asked.out) > 0 and asked.out != prey.answers
-        undone = call("classes", run, "undo") if changed else asked
-        if undone.failure or asked.failure or undone.code != 0:
-            return TRACEBACK if undone.failure or asked.failure else SILENT
-    answers = [call(*words)]
-    if name.startswith("classes") or name == "learn":
-        answers.append(call("classes", run, "undo"))
+        answers += [asked, call("classes", run, "undo")] if changed else [asked]
+    done = call(*words)
     target = new if name in ("run, new", "import", "prepared frames") else run
+    answers += [call("classes", run, "undo")] if taught else []
     answers.append(prey.go_on(target))
-    if name == "import" and answers[0].refused and "holds a run already" in answers[0].err:
-        answers[0] = answers[-1]  # the import had been whole when it was killed
-    if any(answer.failure for answer in answers):
-        return TRACEBACK
-    if any(answer.code for answer in answers) or orphans(target):
-        return SILENT
-    if name == "prepared frames":
-        root = prey.place / "core"
-        whole = core50.source(root, (32, 32), prey.place / "made").read(np.arange(24))
-        again = core50.source(root, (32, 32), prey.place / "remade").read(np.arange(24))
-        return HARMLESS if (whole == again).all() else SILENT
+    # An import that was whole when it was killed is refused, and goes on.
+    if not (name == "import" and done.refused and "holds a run already" in done.err):
+        answers.append(done)
+    for outcome, wrong in (
+        (TRACEBACK, [answer.failure for answer in answers if answer.failure]),
+        (SILENT, [answer.err for answer in answers if answer.code]),
+        (SILENT, orphans(target)),
+    ):
+        if wrong:
+            return outcome, " | ".join(text[-500:] for text in wrong)
+    return after_frames(prey) if name == "prepared frames" else compared(prey, target, taught)
+
+
+def after_export(words: Sequence[object], out: Path) -> tuple[str, str]:
+    """A file that is there is the whole export."""
+    again = out.with_name("again.out")
+    done = call(*words[:-2], "--out", again, "--force")
+    if done.failure or done.code:
+        return (TRACEBACK if done.failure else SILENT), done.failure or done.err
+    same = out.read_bytes() == again.read_bytes()
+    return (HARMLESS, "") if same else (SILENT, "the export is not whole")
+
+
+def after_frames(prey: Prey) -> tuple[str, str]:
+    """Prepared frames are those that are prepared anew."""
+    root = prey.place / "core"
+    whole = core50.source(root, (32, 32), prey.place / "made").read(np.arange(24))
+    again = core50.source(root, (32, 32), prey.place / "remade").read(np.arange(24))
+    return (HARMLESS, "") if (whole == again).all() else (SILENT, "other frames")
+
+
+def compared(prey: Prey, target: Path, taught: bool) -> tuple[str, str]:
+    """A run has the files and gives the answers of one that was left alone."""
     asked = prey.ask(target)
-    read = [n for n in READ if n not in ("events.jsonl", "summary.json")]
-    if name not in ("learn",) and not name.startswith("classes"):
-        read = list(READ)
-    same = all((target / n).read_bytes() == prey.files[n] for n in read)
-    return HARMLESS if same and asked.out == prey.answers else SILENT
+    read = [name for name in READ if not taught or name not in ("events.jsonl", "summary.json")]
+    wrong = [name for name in read if (target / name).read_bytes() != prey.files[name]]
+    wrong += [] if asked.out == prey.answers else [f"answers: {asked.failure or asked.err}"]
+    return (SILENT, f"other {', '.join(wrong)}") if wrong else (HARMLESS, "")
 
 
 def orphans(run: Path) -> list[str]:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import io
+import os
 import signal
 import sys
 import time
@@ -20,10 +21,16 @@ MEANING = """\
 - *harmless*: every answer and every file that is read is what it was before, or, where a command
   was killed, what it was before or after that command;
 - *silent*: something wrong was used, written or left behind without a word;
-- *traceback*: anything but a sentence: a traceback, a signal, or three minutes without an end.
+- *traceback*: anything but a sentence: a traceback, a signal, or three minutes without an end (as
+  many times longer as the machine has more work waiting than processors).
 """
 SECONDS_AT_MOST = 180
 _PROGRESS_SECONDS = 120
+
+
+def patience(seconds: int = SECONDS_AT_MOST) -> int:
+    """Wall seconds that are as good as `seconds` of a machine that does nothing else."""
+    return round(seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0))))
 
 
 class TooLong(BaseException):
@@ -131,7 +138,7 @@ def limit(seconds: int = SECONDS_AT_MOST) -> Iterator[None]:
         raise TooLong
 
     earlier = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
+    signal.alarm(patience(seconds))
     try:
         yield
     finally:
