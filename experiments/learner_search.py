@@ -95,12 +95,19 @@ def search_grid(layer: int) -> Iterator[tuple[str, Settings]]:
             epochs=epochs,
         )
         yield f"{norm} {head} {rate:g} x{epochs}", Settings(protocol=protocol)
-    for shrinkage in (0.01, 0.03, 0.1, 0.3):
-        protocol = Protocol(classifier="ncm-mahalanobis", shrinkage=shrinkage)
-        yield f"ncm-mahalanobis {shrinkage:g}", Settings(replays=0, protocol=protocol)
+    yield from distance_grid(layer)
     for norm, head_rate in itertools.product(norms if layer < 27 else (), (0.3, 3.0, 10.0)):
         protocol = Protocol(normalization=norm, classifier="cwr*", head_rate=head_rate)
         yield f"{norm} cwr* 0.002 x4 head x{head_rate:g}", Settings(protocol=protocol)
+
+
+def distance_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """Shrinkage x power of the features."""
+    del layer
+    for power, shrinkage in itertools.product((1.0, 0.7, 0.5, 0.3), (0.03, 0.1, 0.2, 0.4, 0.7)):
+        protocol = Protocol(classifier="ncm-mahalanobis", shrinkage=shrinkage, feature_power=power)
+        suffix = "" if power == 1 else f" of power {power:g}"
+        yield f"ncm-mahalanobis {shrinkage:g}{suffix}", Settings(replays=0, protocol=protocol)
 
 
 def strategies_grid(layer: int) -> Iterator[tuple[str, Settings]]:
@@ -109,6 +116,7 @@ def strategies_grid(layer: int) -> Iterator[tuple[str, Settings]]:
     yield "default", Settings()
     yield "ncm-cosine", presets.preset("ncm-cosine")
     yield "ncm-mahalanobis", presets.preset("ncm-mahalanobis")
+    yield "ncm-root", presets.preset("ncm-root")
     yield "cwrstar", presets.preset("cwrstar")
     yield "fine-tuning", presets.preset("fine-tuning")
     faithful = presets.preset("ar1star-free")
@@ -158,6 +166,7 @@ def bits_grid(layer: int) -> Iterator[tuple[str, Settings]]:
 
 GRIDS = {
     "search": search_grid,
+    "distance": distance_grid,
     "strategies": strategies_grid,
     "published": published_grid,
     "admission": admission_grid,

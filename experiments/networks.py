@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from qlrjax import files, session
+from qlrjax import files, presets, session
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.training.protocol import Protocol
 
@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--classifier", default="auto")
+    parser.add_argument("--classifier", default="auto", help="or a preset without replays")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -94,13 +94,16 @@ def learn(
 ) -> dict[str, Any]:
     """One cell: a whole session, tested at its end."""
     rate, epochs = arguments.learning_rate, arguments.epochs
-    protocol = Protocol(
-        first_learning_rate=rate,
-        learning_rate=rate,
-        first_epochs=epochs,
-        epochs=epochs,
-        classifier=arguments.classifier,
-    )
+    if arguments.classifier in presets.PRESETS:
+        protocol = presets.preset(arguments.classifier).protocol
+    else:
+        protocol = Protocol(
+            first_learning_rate=rate,
+            learning_rate=rate,
+            first_epochs=epochs,
+            epochs=epochs,
+            classifier=arguments.classifier,
+        )
     stream = StreamSettings(
         data=arguments.data,
         first_classes=arguments.first_classes,

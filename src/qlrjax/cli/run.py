@@ -45,8 +45,8 @@ class RunArguments:
         out: The run's folder; made if it is not there.
         settings: All settings.
         preset: Strategy to start from: default, ar1star-free, ar1star, cwrstar, fine-tuning,
-            ncm-cosine, ncm-mahalanobis, native-rehearsal or joint. A run that is gone on with
-            starts from its own settings.
+            ncm-cosine, ncm-mahalanobis, ncm-root, native-rehearsal or joint. A run that is gone on
+            with starts from its own settings.
         config: TOML file of settings; flags win over it.
         cut: Name of the layer after which to cut, see qlrjax network; instead of --latent-layer.
         fresh: Throw an earlier run in the folder away and start anew, its settings, too.

@@ -78,10 +78,20 @@ def forward(
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
     pooled, batch_statistics = features(cut, params, statistics, latents, limits, there, maps)
-    logits = pooled @ params["head"]
-    if "bias" in params:  # only of heads that are computed, see `strategies.distance`
-        logits = logits + params["bias"][None, :]
-    return logits, batch_statistics
+    return score(params, pooled), batch_statistics
+
+
+def score(params: Params, seen: Float32[Array, "n features"]) -> Float32[Array, "n classes"]:
+    """Logits of features; "power" and "bias" only heads have that are computed, not trained."""
+    if "power" in params:  # see `strategies.distance`
+        seen = raised(seen, params["power"])
+    logits = seen @ params["head"]
+    return logits + params["bias"][None, :] if "bias" in params else logits
+
+
+def raised(seen: Float32[Array, "n features"], power: Array) -> Float32[Array, "n features"]:
+    """Features by their magnitude to a power, above 0; signs stay."""
+    return jnp.sign(seen) * jnp.abs(seen) ** power
 
 
 def features(

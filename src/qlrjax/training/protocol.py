@@ -50,6 +50,7 @@ class Protocol:
             `strategies.distance`.
         head_rate: The head learns this many times as fast as the layers.
         shrinkage: Of "ncm-mahalanobis": the share of a sphere in the covariance.
+        feature_power: Of both: features count by their magnitude to this power.
         consolidation: Of CWR*: "class" averages every class once an event; "entries" as often as
             ar1-pytorch's list of current classes holds it, see `strategies.cwr`.
         score_unseen: Of CWR*: classes never seen answer with what their columns were trained to,
@@ -95,6 +96,7 @@ class Protocol:
     classifier: Classifier = "auto"
     head_rate: float = 1.0
     shrinkage: float = 0.1
+    feature_power: float = 1.0
     consolidation: Literal["class", "entries"] = "class"
     score_unseen: bool = False
     synaptic_strength: float = 0.0
@@ -113,7 +115,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         positive = ("minibatch", "first_epochs", "epochs", "first_learning_rate", "learning_rate")
-        positive += ("head_rate",)
+        positive += ("head_rate", "feature_power")
         for name in positive:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")

@@ -52,24 +52,25 @@ def features(state, latents):
 EVENTS = [(0, 2), (3,), (2, 3, 0), (0,)]
 
 
-STRATEGIES = [NearestMean(), NearestMean(metric="mahalanobis", shrinkage=0.2)]
+STRATEGIES = [
+    NearestMean(),
+    NearestMean(metric="mahalanobis", shrinkage=0.2),
+    NearestMean(metric="mahalanobis", shrinkage=0.2, power=0.5),
+    NearestMean(power=0.5),
+]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_predictions_are_the_nearest_means_in_float64(strategy):
     learns, state = taught(strategy, EVENTS, pad_to=20)
-    x = np.concatenate(
-        [
-            features(state, latents_of(label, 6, number))
-            for number, labels in enumerate(EVENTS)
-            for label in labels
-        ]
-    )
+    groups = [(label, number) for number, labels in enumerate(EVENTS) for label in labels]
+    x = np.concatenate([features(state, latents_of(label, 6, number)) for label, number in groups])
+    x = x**strategy.power  # of ReLU6: never negative
     y = np.repeat([label for labels in EVENTS for label in labels], 6)
     known = [0, 2, 3]
     means = np.stack([x[y == label].mean(axis=0) for label in known])
     asked = np.concatenate([latents_of(label, 9, 99) for label in range(CLASSES)])
-    z = features(state, asked)
+    z = features(state, asked) ** strategy.power
     if strategy.metric == "cosine":
         scores = z @ means.T / np.linalg.norm(z, axis=1)[:, None] / np.linalg.norm(means, axis=1)
     else:
@@ -115,3 +116,11 @@ def test_settings_name_it():
     protocol = Protocol(classifier="ncm-mahalanobis", shrinkage=0.3)
     assert named(protocol, 0) == NearestMean(metric="mahalanobis", shrinkage=0.3)
     assert named(Protocol(classifier="ncm-cosine"), 0) == NearestMean()
+    protocol = Protocol(classifier="ncm-cosine", feature_power=0.5)
+    assert named(protocol, 0) == NearestMean(power=0.5)
+
+
+def test_a_power_keeps_signs():
+    """Linear bottlenecks have negative features."""
+    raised = adaptive.raised(jnp.asarray([[-4.0, 0.0, 9.0]]), jnp.asarray(0.5))
+    np.testing.assert_allclose(raised, [[-2.0, 0.0, 3.0]], rtol=1e-6)

@@ -3,7 +3,8 @@
 Means (and for the Mahalanobis distance the shared covariance within classes) are sums over the
 latents' features, one latent at a time, so that an event costs its forward pass and little else,
 order does not matter and nothing is forgotten; replays are not used. Mensink et al. (2013); with a
-shrunken covariance it is the streaming linear discriminant of Hayes and Kanan (2020).
+shrunken covariance it is the streaming linear discriminant of Hayes and Kanan (2020). Features
+after a ReLU are skewed, which a power below 1 mends (Tukey's ladder, as in Yang et al., ICLR 2021).
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32
 
 from qlrjax.training import replay
-from qlrjax.training.adaptive import Params
+from qlrjax.training.adaptive import Params, raised
 from qlrjax.training.replay import ReplayMemory
 from qlrjax.training.strategies.strategy import (
     ClassChange,
@@ -54,10 +55,12 @@ class NearestMean(Strategy):
         metric: "cosine" is the angle to the mean. "mahalanobis" measures by the covariance within
             classes, shrunken towards a sphere of the same size.
         shrinkage: Share of the sphere, above 0 and at most 1.
+        power: Features count by their magnitude to this power, above 0; 1 leaves them alone.
     """
 
     metric: Metric = "cosine"
     shrinkage: float = 0.1
+    power: float = 1.0
 
     @property
     def trains(self) -> bool:
@@ -81,6 +84,8 @@ class NearestMean(Strategy):
                 event.latents[part], event.memory.latent_max, event.memory.latent_min
             )
             x = features(event.cut, params, event.statistics, latents)
+            if self.power != 1:
+                x = raised(x, jnp.asarray(self.power, jnp.float32))
             sums = _added(sums, x, member[part])
         return Settled(dataclasses.replace(kept, head=sums), params)
 
@@ -91,7 +96,8 @@ class NearestMean(Strategy):
         else:
             head, bias = _mahalanobis(kept.head, self.shrinkage)
         bias = jnp.where(self.past(kept) > 0, bias, -jnp.inf)
-        return {**params, "head": head, "bias": bias}
+        power = {} if self.power == 1 else {"power": jnp.asarray(self.power, jnp.float32)}
+        return {**params, "head": head, "bias": bias, **power}
 
     def change_classes(self, kept: Any, change: ClassChange) -> Any:
         """In the means; the covariance within classes stays what it is."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32
 
-from qlrjax.training import replay
+from qlrjax.training import adaptive, replay
 from qlrjax.training.adaptive import Params
 from qlrjax.training.replay import ReplayMemory
 from qlrjax.training.strategies.admission import Offer
@@ -54,9 +54,7 @@ class LateClass(Strategy):
         seen = [features(cut, params, event.statistics, batch) for batch in batches]
         is_new = np.arange(sum(len(part) for part in seen)) < count
         predicting = self.run.predict(kept, params)
-        old = jnp.concatenate(seen) @ predicting["head"]
-        if "bias" in predicting:
-            old = old + predicting["bias"][None, :]
+        old = adaptive.score(predicting, jnp.concatenate(seen))
         old = jnp.where((self.run.past(kept) > 0)[None, :], old, -jnp.inf)
         decay = jnp.asarray(self.weight_decay, jnp.float32)
         column, losses = fit(jnp.concatenate(seen), old, jnp.asarray(is_new), decay)

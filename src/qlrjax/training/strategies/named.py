@@ -28,9 +28,9 @@ def _classifier(protocol: Protocol, replays: int) -> Strategy:
         case "plain":
             return Strategy(admission)
         case "ncm-cosine":
-            return NearestMean(admission, "cosine")
+            return NearestMean(admission, "cosine", power=protocol.feature_power)
         case "ncm-mahalanobis":
-            return NearestMean(admission, "mahalanobis", protocol.shrinkage)
+            return NearestMean(admission, "mahalanobis", protocol.shrinkage, protocol.feature_power)
         case _:
             by_entries = protocol.consolidation == "entries"
             return CwrStar(admission, by_entries, protocol.score_unseen)

@@ -164,7 +164,7 @@ class Strategy:
         return dataclasses.replace(kept, admission=state), memory
 
     def predict(self, kept: Any, params: Params) -> Params:
-        """The parameters to predict with: "layers", "head" [C, classes] and maybe "bias"."""
+        """The parameters to predict with, see `adaptive.score`."""
         del kept
         return params
 
