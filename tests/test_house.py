@@ -30,11 +30,11 @@ ROOMS = """\
 | `pulpsim.cluster` | `pulpsim.kernels` | instruction level: assembler, interpreter, requests, L1, arbitration, simulator |
 | `pulpsim.kernels` | nothing | one record a kernel, and its program |
 | `pulpsim` | nothing | the package of the four rooms above |
-| `qlrjax.integer` | `qlrjax.network`, `qlrjax.caches`, `qlrjax.files`, `qlrjax.npz`, `qlrjax.room` | fixed point, contract, stage, quantization, deployed networks |
+| `qlrjax.integer` | `qlrjax.network`, `qlrjax.devices`, `qlrjax.caches`, `qlrjax.files`, `qlrjax.npz`, `qlrjax.room` | fixed point, contract, stage, quantization, deployed networks |
 | `qlrjax.weights` | `qlrjax.network`, `qlrjax.files`, `qlrjax.npz` | where pretrained weights come from |
 | `qlrjax.network` | `qlrjax.files` | layers and cuts, and their float arithmetic |
 | `qlrjax.streams` | `qlrjax.caches`, `qlrjax.files`, `qlrjax.names`, `qlrjax.room` | images, and the order of their events |
-| `qlrjax.metrics`, `qlrjax.caches`, `qlrjax.files`, `qlrjax.names`, `qlrjax.npz`, `qlrjax.room` | nothing | accuracy in numbers; where caches lie; files replaced as a whole; names as safe text; arrays and memory that nobody vouches for |
+| `qlrjax.metrics`, `qlrjax.caches`, `qlrjax.devices`, `qlrjax.files`, `qlrjax.names`, `qlrjax.npz`, `qlrjax.room` | nothing | accuracy in numbers; where caches lie; devices that share a batch; files replaced as a whole; names as safe text; arrays and memory that nobody vouches for |
 """  # noqa: E501
 
 

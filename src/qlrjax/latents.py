@@ -223,7 +223,9 @@ def _key(extractor: Extractor, stream: Stream) -> bytes:
         # Unlike integers, floats depend on how their sums are split.
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         device = jax.devices()[0].device_kind
-        parts.append(repr((jax.__version__, cpus, os.environ.get("XLA_FLAGS"), device)).encode())
+        floats = (jax.__version__, cpus, os.environ.get("XLA_FLAGS"), device)
+        several = () if extractor.mesh is None else (extractor.mesh.size,)
+        parts.append(repr((*floats, *several)).encode())
     for part in parts:
         hasher.update(len(part).to_bytes(8, "little") + part)
     return hasher.digest()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from qlrjax import calibrated, latents, weights
+from qlrjax import calibrated, devices, latents, weights
 from qlrjax.integer import quantize
 from qlrjax.integer.extractor import Extractor
 from qlrjax.network import Cut, Network
@@ -73,7 +73,8 @@ class Session:
     @property
     def learner(self) -> Learner:
         """What learns."""
-        return Learner(self.cut, self.settings.protocol, self.strategy)
+        mesh = devices.mesh(self.settings.devices)
+        return Learner(self.cut, self.settings.protocol, self.strategy, mesh)
 
     @property
     def events(self) -> int:
@@ -124,7 +125,7 @@ def prepare(
     Raises:
         ValueError: A setting, the data or the weights are not usable; the sentence says which.
     """
-    earlier = earlier or Earlier()
+    earlier, mesh = earlier or Earlier(), devices.mesh(settings.devices)
     own = stream
     if stream is None:
         stream = open_stream(settings.stream, settings.resolution, settings.seed, on_progress)
@@ -133,6 +134,7 @@ def prepare(
     cut = Cut(table, settings.latent_layer).with_classes(len(names))
     check_normalization(settings.protocol, cut)
     extractor = earlier.extractor or build_extractor(settings, cut, parameters, stream)
+    extractor = dataclasses.replace(extractor, mesh=mesh) if mesh else extractor
     cache = earlier.cache
     if cache is None:  # the digest of a stream of one's own is whatever its author made it
         cache = latents.place(extractor, stream) if own is None else latents.InMemory()

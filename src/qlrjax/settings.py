@@ -35,6 +35,8 @@ class Settings:
         seed: Of every random draw.
         calibration_images: How many images of the first event set the integer ranges.
         evaluate_every: Test after every so many events; the last event is always tested.
+        devices: How many of JAX's devices share the images and the mini-batches; sums are split
+            among them, so that results agree within rounding.
         checkpoint_every: Save after every so many events; the last one is always saved.
         stream: Images and events.
         protocol: How an event is learned.
@@ -50,6 +52,7 @@ class Settings:
     calibration_images: int = 256
     evaluate_every: int = 1
     checkpoint_every: int = 1
+    devices: int = 1
     stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
 
@@ -57,7 +60,8 @@ class Settings:
         replay.check_bits(self.bits)
         if self.replays < 0:
             raise ValueError(f"replays is {self.replays}; it must be 0 or more")
-        for name in ("resolution", "calibration_images", "evaluate_every", "checkpoint_every"):
+        at_least_1 = ("resolution", "calibration_images", "evaluate_every", "checkpoint_every")
+        for name in (*at_least_1, "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         mobilenet = self.weights == "builtin" or Path(self.weights).suffix in (".h5", ".npz")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float32, UInt8
 
+from qlrjax import devices
 from qlrjax.integer import frozen, native
 from qlrjax.integer.quantize import QuantizedStage
 from qlrjax.network import Cut, floating
@@ -26,11 +28,13 @@ class Extractor:
         cut: The network and where it is cut.
         quantized: The integer stage and its ranges; its stage is empty where floats are used.
         parameters: Float parameters of the frozen layers, or None for the integer stage.
+        mesh: Devices that share the images, see `devices`; None: one runs all.
     """
 
     cut: Cut
     quantized: QuantizedStage
     parameters: Parameters | None
+    mesh: Mesh | None = None
 
     @property
     def latent_max(self) -> float:
@@ -59,11 +63,13 @@ class Extractor:
             )
         if self.cut.latent_layer == 0:
             return images
-        outputs, step = [], _BATCH if self._native is None else _NATIVE_STEP
-        for start in range(0, len(images), _BATCH):
-            batch = images[start : start + _BATCH]
+        outputs, size = [], _BATCH * devices.count_of(self.mesh)
+        step = size if self._native is None else _NATIVE_STEP
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
             padded = np.pad(batch, ((0, -len(batch) % step), (0, 0), (0, 0), (0, 0)))
-            outputs.append(np.asarray(self._batch(jnp.asarray(padded)))[: len(batch)])
+            shares = [np.asarray(share) for share in self._shares(padded)]
+            outputs.append(np.concatenate(shares)[: len(batch)])
             if on_progress:
                 on_progress(len(batch))
         return np.concatenate(outputs)
@@ -71,14 +77,29 @@ class Extractor:
     @functools.cached_property
     def _native(self) -> native.NativeStage | None:
         """The integer stage for the C kernel, laid out at first use; None for pure JAX."""
-        return native.prepare(self.quantized.stage)
+        return native.prepare(self.quantized.stage) if self.mesh is None else None
 
-    def _batch(self, images: UInt8[Array, "n h w channels"]) -> Array:
+    @functools.cached_property
+    def _copies(self) -> list[tuple[frozen.Stage, Parameters | None]]:
+        own = (self.quantized.stage, self.parameters)
+        return [own] if self.mesh is None else devices.copies(self.mesh, own)
+
+    def _shares(self, images: UInt8[np.ndarray, "n h w channels"]) -> list[Array]:
+        """Latents of a batch, a share from every device; all compute at the same time."""
         if self._native is not None:
-            return native.apply(self._native, images)
-        if self.parameters is None:
-            return _integer(self.quantized.stage, images)
-        return _float(self.cut, self.parameters, images)
+            return [native.apply(self._native, jnp.asarray(images))]
+        shares = [jnp.asarray(images)] if self.mesh is None else devices.shares(self.mesh, images)
+        return [self._pure(*copy, share) for copy, share in zip(self._copies, shares, strict=True)]
+
+    def _pure(
+        self,
+        stage: frozen.Stage,
+        parameters: Parameters | None,
+        images: UInt8[Array, "n h w channels"],
+    ) -> Array:
+        if parameters is None:
+            return _integer(stage, images)
+        return _float(self.cut, parameters, images)
 
 
 @jax.jit

@@ -45,7 +45,7 @@ _KEYS = ("title", "preset", "seeds", "settings", "grid", "zip", "list", "except"
 _TASKS_AT_MOST = 20_000
 _FILE_BYTES_AT_MOST = 2**20
 # What may change without changing what is learned, see `runs.run.FREE_SETTINGS`.
-_FREE = ("checkpoint_every", "stream.data", "stream.data_dir", "stream.strict")
+_FREE = ("checkpoint_every", "devices", "stream.data", "stream.data_dir", "stream.strict")
 Values = dict[str, Any]
 
 

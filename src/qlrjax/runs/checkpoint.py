@@ -147,7 +147,7 @@ def restore(
         step=described.step,
         records=records,
         extra=described.extra,
-        notes=(*notes, *fingerprint_note(described)),
+        notes=(*notes, *fingerprint_note(described, settings)),
         damage=notes,
     )
 
@@ -240,9 +240,10 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
 
-def fingerprint_note(described: Manifest) -> list[str]:
+def fingerprint_note(described: Manifest, settings: Mapping[str, Any]) -> list[str]:
     """One line when bitwise equality with the run that was saved cannot be promised here."""
-    changed = fingerprint.differences(described.fingerprint, fingerprint.take())
+    here = fingerprint.take(settings.get("devices", 1))
+    changed = fingerprint.differences(described.fingerprint, here)
     if not changed:
         return []
     return [
@@ -290,7 +291,7 @@ def about(
         "settings": dict(settings),
         "extra": dict(extra or {}),
         "statics": leaves.static_fields(state),
-        "fingerprint": fingerprint.take(),
+        "fingerprint": fingerprint.take(settings.get("devices", 1)),
     }
 
 

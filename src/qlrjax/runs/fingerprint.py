@@ -19,8 +19,12 @@ _JAX_SETTINGS = (
 Fingerprint = dict[str, str]
 
 
-def take() -> Fingerprint:
-    """The fingerprint of this process."""
+def take(devices: int = 1) -> Fingerprint:
+    """The fingerprint of this process.
+
+    Args:
+        devices: How many of JAX's devices share the work.
+    """
     values = {name: metadata.version(name) for name in _PACKAGES}
     values |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
     values["python"] = platform.python_version()
@@ -28,7 +32,8 @@ def take() -> Fingerprint:
     values["processor"] = _processor()
     values["cpus"] = str(_visible_cpus())
     values["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
-    values["device"] = f"{jax.default_backend()} {jax.devices()[0].device_kind}"
+    several = f"{devices} x " if devices > 1 else ""
+    values["device"] = f"{several}{jax.default_backend()} {jax.devices()[0].device_kind}"
     return values
 
 

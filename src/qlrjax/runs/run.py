@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qlrjax import calibrated, files, needs, weights
+from qlrjax import calibrated, devices, files, needs, weights
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
 from qlrjax.integer import fidelity, stagefile
@@ -49,9 +49,10 @@ __all__ = [
     "run",
 ]
 
-# May change between two calls without changing what is learned: how often it is saved, where data
-# lies (the images are compared by their digest), and what happens to photos that cannot be read.
-FREE_SETTINGS = ("checkpoint_every", "stream.data", "stream.data_dir", "stream.strict")
+# May change between two calls without changing what is learned: how often it is saved, how many
+# devices share the work (sums differ in rounding, and a note says so), where data lies (the images
+# are compared by their digest), and what happens to photos that cannot be read.
+FREE_SETTINGS = ("checkpoint_every", "devices", "stream.data", "stream.data_dir", "stream.strict")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ def run(
     """
     settings = absolute(settings)
     needs.check(settings)
+    devices.mesh(settings.devices)
     marker.look(folder)
     with runfolder.lock(folder):
         work = Work(folder, marker.claim(folder), on_event, _watch(on_progress, stop), stop)

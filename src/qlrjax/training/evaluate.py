@@ -3,10 +3,10 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from qlrjax import devices
 from qlrjax.network import Cut
 from qlrjax.training import adaptive, replay
 from qlrjax.training.learner import Learner, LearnerState, predicting
@@ -18,13 +18,14 @@ def logits(
     learner: Learner, state: LearnerState, latents: np.ndarray
 ) -> Float32[np.ndarray, "n classes"]:
     """Logits of latents, uint8 codes or float32, from what the strategy predicts with."""
-    params, statistics = predicting(learner, state), state.training.statistics
+    weights = (predicting(learner, state), state.training.statistics)
+    params, statistics = devices.on_each(learner.mesh, weights)
     latent_range = (state.memory.latent_max, state.memory.latent_min)
-    outputs = []
-    for start in range(0, len(latents), _BATCH):
-        batch = latents[start : start + _BATCH]
-        padding = ((0, _BATCH - len(batch)), (0, 0), (0, 0), (0, 0))
-        padded = jnp.asarray(np.pad(batch, padding))
+    outputs, size = [], _BATCH + devices.missing(learner.mesh, _BATCH)
+    for start in range(0, len(latents), size):
+        batch = latents[start : start + size]
+        padding = ((0, size - len(batch)), (0, 0), (0, 0), (0, 0))
+        padded = devices.shared(learner.mesh, np.pad(batch, padding))
         values = _logits(learner.cut, latent_range, params, statistics, padded)
         outputs.append(np.asarray(values)[: len(batch)])
     return np.concatenate(outputs)

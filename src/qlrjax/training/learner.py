@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int32
 
+from qlrjax import devices
 from qlrjax.network import Cut
 from qlrjax.training import adaptive, draws, minibatch, replay
 from qlrjax.training.protocol import EventRates, Protocol, optimizer, rates_at, renorm_limits
@@ -31,11 +33,13 @@ class Learner:
         cut: The network and where it is cut.
         protocol: How mini-batches are made and learned.
         strategy: What is kept besides replays, and who answers.
+        mesh: Devices that share the latents of a mini-batch, see `devices`; None: one learns all.
     """
 
     cut: Cut
     protocol: Protocol
     strategy: Strategy
+    mesh: Mesh | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +120,8 @@ def learn_event(
         The new state, and the loss of every mini-batch or step of what the strategy fits itself.
     """
     if learner.strategy.trains:
-        return _learn(learner, state, _prepare(learner.protocol, state.memory, data))
+        event = _prepare(learner.protocol, state.memory, data)
+        return _learn(learner, *devices.on_each(learner.mesh, (state, event)))
     event = _unplanned(learner.protocol, data)
     counts = _class_counts(learner.cut.classes, state.memory, event)
     return _finish(learner, state, event, counts)
@@ -216,7 +221,7 @@ def _learn(
     begun = _start(learner.strategy, state, counts)
     training, losses = jax.lax.scan(step, begun, (index, event.plan))
     changed, _ = _finish(learner, dataclasses.replace(state, training=training), event, counts)
-    return changed, losses
+    return devices.keep_on_each(learner.mesh, (changed, losses))
 
 
 def _start(strategy: Strategy, state: LearnerState, counts: ClassCounts) -> Training:
@@ -259,9 +264,14 @@ def _train_step(
     step: tuple[Int32[Array, ""], Int32[Array, " size"]],
 ) -> tuple[Training, Float32[Array, ""]]:
     protocol, strategy, (index, rows) = learner.protocol, learner.strategy, step
-    batch, batch_labels = gather(memory, event.latents, event.labels, rows)
-    limits = renorm_limits(protocol, event.rates, index, rows.shape[0])
-    there = rows >= 0 if protocol.short_minibatches else None
+    size = rows.shape[0]
+    empty = devices.missing(learner.mesh, size)
+    if empty:  # so that all share evenly: empty places, as short mini-batches have them
+        rows = jnp.pad(rows, (0, empty), constant_values=-1)
+    gathered = gather(memory, event.latents, event.labels, rows)
+    batch, batch_labels = devices.keep_shared(learner.mesh, gathered)
+    limits = renorm_limits(protocol, event.rates, index, size)
+    there = rows >= 0 if empty or protocol.short_minibatches else None
 
     def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, adaptive.Statistics]]:
         logits, moments = adaptive.forward(
@@ -273,6 +283,7 @@ def _train_step(
         return task if held is None else task + held, (task, moments)
 
     gradients, (loss, moments) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradients = devices.keep_on_each(learner.mesh, gradients)
     updates: Any
     updates, momentum = optimizer(protocol).update(gradients, state.optimizer, state.params)
     rate = event.rates.learning_rate
