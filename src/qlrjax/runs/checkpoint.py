@@ -242,7 +242,7 @@ def steps(folder: Path) -> list[int]:
 
 def fingerprint_note(described: Manifest, settings: Mapping[str, Any]) -> list[str]:
     """One line when bitwise equality with the run that was saved cannot be promised here."""
-    here = fingerprint.take(settings.get("devices", 1))
+    here = fingerprint.of_devices(fingerprint.take(), settings.get("devices", 1))
     changed = fingerprint.differences(described.fingerprint, here)
     if not changed:
         return []
@@ -287,11 +287,12 @@ def about(
     state: Any, settings: Mapping[str, Any], extra: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The fields of a manifest that `publish` needs: of the run and of this process."""
+    taken = fingerprint.take()
     return {
         "settings": dict(settings),
         "extra": dict(extra or {}),
         "statics": leaves.static_fields(state),
-        "fingerprint": fingerprint.take(settings.get("devices", 1)),
+        "fingerprint": fingerprint.of_devices(taken, settings.get("devices", 1)),
     }
 
 

@@ -19,12 +19,8 @@ _JAX_SETTINGS = (
 Fingerprint = dict[str, str]
 
 
-def take(devices: int = 1) -> Fingerprint:
-    """The fingerprint of this process.
-
-    Args:
-        devices: How many of JAX's devices share the work.
-    """
+def take() -> Fingerprint:
+    """The fingerprint of this process."""
     values = {name: metadata.version(name) for name in _PACKAGES}
     values |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
     values["python"] = platform.python_version()
@@ -32,9 +28,14 @@ def take(devices: int = 1) -> Fingerprint:
     values["processor"] = _processor()
     values["cpus"] = str(_visible_cpus())
     values["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
-    several = f"{devices} x " if devices > 1 else ""
-    values["device"] = f"{several}{jax.default_backend()} {jax.devices()[0].device_kind}"
+    values["device"] = f"{jax.default_backend()} {jax.devices()[0].device_kind}"
     return values
+
+
+def of_devices(taken: Fingerprint, devices: int) -> Fingerprint:
+    """The same where so many devices share the work, and so split its sums."""
+    several = {"device": f"{devices} x {taken.get('device', 'unknown')}"}
+    return taken | several if devices > 1 else taken
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
