@@ -58,7 +58,11 @@ def _own_limit() -> int | None:
     except ImportError:  # not on this system
         return None
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if soft == resource.RLIM_INFINITY else soft
+    if soft == resource.RLIM_INFINITY:
+        return None
+    pages = [line.split()[0] for line in _lines("/proc/self/statm")]
+    mapped = int(pages[0]) * resource.getpagesize() if pages else 0
+    return max(soft - mapped, 0)
 
 
 def _lines(path: str) -> list[str]:

@@ -196,7 +196,8 @@ def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
 
     photos = tiny.photos(tmp_path / "photos")
     for number, value in (
-        (resource.RLIMIT_NOFILE, 24),
+        (resource.RLIMIT_NOFILE, 40),
+        (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_FSIZE, 2000),
         (resource.RLIMIT_FSIZE, 20_000),
     ):
@@ -207,6 +208,22 @@ def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
         assert done.returncode in (0, 2), done.stderr[-2000:]
         assert "Traceback" not in done.stderr
     assert marker.read(folder) is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_limits_under_which_nothing_can_be_computed_are_one_sentence(tmp_path):
+    """Beyond them asyncio leaves a traceback and LLVM ends the process."""
+    import resource
+
+    for number, value, said in (
+        (resource.RLIMIT_NOFILE, 16, "lets this program open 16 files, and it needs 32"),
+        (resource.RLIMIT_AS, 1_900_000_000, "1.9 GB of address space, and it needs 3 GB"),
+    ):
+        done = limited(number, value, "run", "--out", tmp_path / "run", *tiny.WORDS)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.long

@@ -146,7 +146,10 @@ def _command(name: str) -> Command:
     def call(words: Sequence[str]) -> int | None:
         if name in _COMPILING and not {"-h", "--help"} & set(words):
             from qlrjax import programs
+            from qlrjax.cli import limits
 
+            limits.check()
+            limits.hush_late_callbacks()
             programs.keep()
         if name not in ("run", "learn", "sweep"):
             return getattr(importlib.import_module(f"{__name__}.{module}"), function)(words)
