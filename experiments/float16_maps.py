@@ -9,7 +9,7 @@ Command (real object photos in scenes50's layout, sessions 3 and 7 unseen, 5 pai
         --replays 500 --seeds 3 --out runs/float16_maps
 
 Expected: final accuracies of both within a point, seed by seed; docs/chip.md has the table.
-Minutes on 2 cores: 4 a seed at l = 26. Cells are kept, so an interrupted run goes on where it stopped.
+Minutes on 2 cores: 4 a seed at l = 26. An interrupted run goes on where it stopped.
 Verified: docs/chip.md says which cells.
 """
 
