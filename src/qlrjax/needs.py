@@ -10,7 +10,7 @@ from qlrjax import room, weights
 from qlrjax.network import Cut, Network
 from qlrjax.room import Need
 from qlrjax.settings import Settings
-from qlrjax.training import replay
+from qlrjax.training.protocol import latent_bytes
 
 _BATCH = 32  # images that pass the frozen stage together, see `extractor`
 _FLOAT_BYTES = 4
@@ -75,7 +75,7 @@ def needs(settings: Settings, cut: Cut) -> list[Need]:
     """What a run keeps in memory at once, parts that are small everywhere left out."""
     network, protocol = cut.network, settings.protocol
     elements = cut.latent_elements
-    stored = settings.replays * (replay.latent_bytes(elements, settings.bits) + 4)
+    stored = settings.replays * (latent_bytes(elements, settings.bits) + 4)
     # Without replays, a mini-batch is never larger than its event, which is not known here.
     batch = protocol.minibatch if settings.replays else 1
     above = sum(layer.out_elements for layer in cut.above)

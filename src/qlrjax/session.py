@@ -19,7 +19,7 @@ from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
 from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, LearnerState
-from qlrjax.training.protocol import check_normalization
+from qlrjax.training.rates import check_normalization
 from qlrjax.training.strategies import Strategy
 
 Progress = Callable[[str, int, int], None]

@@ -13,8 +13,7 @@ import tomli_w
 
 from qlrjax import files
 from qlrjax.streams.open import StreamSettings
-from qlrjax.training import replay
-from qlrjax.training.protocol import Protocol
+from qlrjax.training.protocol import Protocol, check_bits
 
 _FILE_BYTES_AT_MOST = 2**20
 
@@ -57,7 +56,7 @@ class Settings:
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
 
     def __post_init__(self) -> None:
-        replay.check_bits(self.bits)
+        check_bits(self.bits)
         if self.replays < 0:
             raise ValueError(f"replays is {self.replays}; it must be 0 or more")
         at_least_1 = ("resolution", "calibration_images", "evaluate_every", "checkpoint_every")

@@ -23,8 +23,9 @@ def environment():
 def imports_of(*words):
     """Modules that a command imports, and its exit code."""
     code = (
-        "import sys; from qlrjax import cli; code = cli.main(sys.argv[1:]); "
-        "print('\\n'.join(sys.modules), file=sys.stderr); sys.exit(code)"
+        "import atexit, sys; from qlrjax import cli; "
+        "atexit.register(lambda: print('\\n'.join(sys.modules), file=sys.stderr)); "
+        "sys.exit(cli.main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *words], env=environment(), capture_output=True, text=True
@@ -38,6 +39,20 @@ def test_the_door_imports_no_arrays(words):
     assert code == (2 if words == ["fly"] else 0)
     heavy = {"jax", "numpy", "matplotlib", "tyro", "rich", "PIL", "tensorflow_datasets"}
     assert not modules & heavy
+
+
+HELPED = [[name] for name in cli._COMMANDS] + [
+    ["hw", name] for name in ("event", "layer", "compare", "kernel", "loop")
+]
+
+
+@pytest.mark.parametrize("words", HELPED, ids=" ".join)
+def test_a_command_explains_itself_without_jax(words):
+    """A count instead of a time: JAX and what builds on it take most of a second to load."""
+    modules, code = imports_of(*words, "--help")
+    assert code == 0
+    assert "tyro" in modules
+    assert not modules & {"jax", "jaxlib", "flax", "optax", "matplotlib", "tensorflow_datasets"}
 
 
 @pytest.mark.slow

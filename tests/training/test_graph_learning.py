@@ -13,7 +13,8 @@ from qlrjax.network import Cut
 from qlrjax.network.build import Builder, Window, square
 from qlrjax.settings import Settings, StreamSettings
 from qlrjax.training import adaptive, replay
-from qlrjax.training.protocol import Protocol, check_normalization
+from qlrjax.training.protocol import Protocol
+from qlrjax.training.rates import check_normalization
 
 
 def residual(batch_norm):

@@ -12,7 +12,8 @@ from qlrjax import presets, weights
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, learner, replay
 from qlrjax.training.learner import EventData, Learner
-from qlrjax.training.protocol import Protocol, rates_at, renorm_limits
+from qlrjax.training.protocol import Protocol
+from qlrjax.training.rates import rates_at, renorm_limits
 from qlrjax.training.strategies import named
 
 CLASSES = 4

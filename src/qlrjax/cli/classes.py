@@ -4,6 +4,7 @@ import dataclasses
 import json as json_text
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
@@ -12,7 +13,9 @@ from rich.console import Console
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import printable
-from qlrjax.runs import opened, results, teach
+
+if TYPE_CHECKING:  # what loads JAX waits until the words are understood
+    from qlrjax.runs.opened import OpenRun
 
 _CHANGES = {"rename": 2, "forget": 1, "undo": 0}
 
@@ -46,6 +49,8 @@ class Arguments:
 def main(words: Sequence[str]) -> int:
     """Lists the classes, or changes them and saves the run."""
     arguments = parse_arguments(Arguments, words, "qlrjax classes")
+    from qlrjax.runs import opened, results
+
     console = Console(stderr=True)
     if not arguments.change:
         run = opened.open_run(arguments.run)
@@ -62,8 +67,10 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _change(folder: Path, run: opened.OpenRun, word: str, *names: str) -> str:
+def _change(folder: Path, run: "OpenRun", word: str, *names: str) -> str:
     """Makes a change and says what it was."""
+    from qlrjax.runs import opened, teach
+
     if word == "undo":
         return f"undone: {teach.undo(folder, run)}"
     undo = f"take it back with: qlrjax classes {printable(folder)} undo"
@@ -78,7 +85,9 @@ def _change(folder: Path, run: opened.OpenRun, word: str, *names: str) -> str:
     return f"{done}\n{undo}"
 
 
-def _list(run: opened.OpenRun, json: bool) -> None:
+def _list(run: "OpenRun", json: bool) -> None:
+    from qlrjax.runs import teach
+
     rows = teach.classes(run)
     if json:
         print(json_text.dumps([dataclasses.asdict(row) for row in rows], indent=2))

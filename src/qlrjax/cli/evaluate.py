@@ -4,6 +4,7 @@ import dataclasses
 import json as json_text
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
@@ -11,9 +12,10 @@ from rich.console import Console
 
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
-from qlrjax.runs import evaluation, opened
-from qlrjax.runs.evaluation import Evaluation
 from qlrjax.streams.photos import left_out
+
+if TYPE_CHECKING:  # what loads JAX waits until the words are understood
+    from qlrjax.runs.evaluation import Evaluation
 
 _CONFUSION_SHOWN_UP_TO = 8
 _NAME_AT_MOST = 24
@@ -45,6 +47,8 @@ class Arguments:
 def main(words: Sequence[str]) -> int:
     """Prints what was recognised and what was taken for what."""
     arguments = parse_arguments(Arguments, words, "qlrjax evaluate")
+    from qlrjax.runs import evaluation, opened
+
     console = Console(stderr=True)
     run = opened.open_run(arguments.run)
     show.notes(console, run.notes)
@@ -66,7 +70,7 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def values(found: Evaluation) -> dict:
+def values(found: "Evaluation") -> dict:
     """Everything as plain JSON values."""
     keys = ("class", "images", "right", "accuracy_percent", "most_often_taken_for")
     return {
@@ -84,7 +88,7 @@ def values(found: Evaluation) -> dict:
     }
 
 
-def _rows(found: Evaluation) -> list[tuple]:
+def _rows(found: "Evaluation") -> list[tuple]:
     """A row a class: name, images, right ones, percent, and what it is most often mistaken for."""
     rows = []
     for index, name in enumerate(found.class_names):
@@ -97,7 +101,7 @@ def _rows(found: Evaluation) -> list[tuple]:
     return rows
 
 
-def _print(console: Console, found: Evaluation) -> None:
+def _print(console: Console, found: "Evaluation") -> None:
     columns = ("class", "images", "right", "accuracy (%)", "most often taken for")
     rows = [[_cell(cell) for cell in row] for row in _rows(found) if row[1]]
     title = f"{100 * found.accuracy:.1f} % of {found.images} photos are recognised"

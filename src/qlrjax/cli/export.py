@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
@@ -14,15 +14,12 @@ from rich.console import Console
 from qlrjax import files
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
-from qlrjax.export import arrays, session_arrays
-from qlrjax.export.firmware import sizes as firmware_sizes
-from qlrjax.export.firmware import source as firmware_source
 from qlrjax.export.firmware import target as firmware_target
-from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.names import printable
-from qlrjax.runs import imported, marker, opened, outside, runfolder, transfer
-from qlrjax.runs.imported import MOVED
-from qlrjax.runs.opened import OpenRun
+from qlrjax.runs import outside, runfolder
+
+if TYPE_CHECKING:  # what loads JAX waits until the words are understood
+    from qlrjax.runs.opened import OpenRun
 
 Format = Literal["onnx", "qdq", "firmware", "c", "npz", "state"]
 _NAMES = {
@@ -79,11 +76,13 @@ class ImportArguments:
 def export(words: Sequence[str]) -> int:
     """Writes the export and says what it is."""
     arguments = parse_arguments(ExportArguments, words, "qlrjax export")
-    out = arguments.out or arguments.run / marker.EXPORT / _NAMES[arguments.format]
+    out = arguments.out or arguments.run / runfolder.EXPORT / _NAMES[arguments.format]
     outside.check(out, arguments.run, arguments.force)
     if arguments.format == "state":
         print(_state(out, arguments.run))
         return 0
+    from qlrjax.runs import opened
+
     run = opened.open_run(arguments.run)
     show.notes(Console(stderr=True), run.notes)
     if arguments.format in ("firmware", "c"):
@@ -96,6 +95,8 @@ def export(words: Sequence[str]) -> int:
 def import_(words: Sequence[str]) -> int:
     """Makes the folder; `qlrjax run`, `learn` and `predict` go on with it."""
     arguments = parse_arguments(ImportArguments, words, "qlrjax import")
+    from qlrjax.runs import imported
+
     run, place = imported.make(arguments.file, arguments.run), printable(arguments.run)
     print(
         f"{place}: {int(run.state.learner.event)} learned events, {len(run.class_names)} classes; "
@@ -104,7 +105,7 @@ def import_(words: Sequence[str]) -> int:
     return 0
 
 
-def write(what: Format, out: Path, opened: OpenRun) -> str:
+def write(what: Format, out: Path, opened: "OpenRun") -> str:
     """Writes one export and returns what to tell the user.
 
     Args:
@@ -120,7 +121,7 @@ def write(what: Format, out: Path, opened: OpenRun) -> str:
     return {"onnx": _onnx, "qdq": _qdq, "npz": _npz}[what](out, opened)
 
 
-def _needs_integers(opened: OpenRun) -> None:
+def _needs_integers(opened: "OpenRun") -> None:
     if opened.settings.frozen != "int8":
         raise ValueError(
             "this run's frozen stage is float32, and only integer stages can be exported; learn "
@@ -128,7 +129,7 @@ def _needs_integers(opened: OpenRun) -> None:
         )
 
 
-def _onnx(out: Path, opened: OpenRun) -> str:
+def _onnx(out: Path, opened: "OpenRun") -> str:
     onnx_exact = _needs_onnx("exact")
     extractor, memory = opened.extractor, opened.state.learner.memory
     cut, bits = extractor.cut, min(memory.bits, 8)
@@ -144,7 +145,7 @@ def _onnx(out: Path, opened: OpenRun) -> str:
     )
 
 
-def _qdq(out: Path, opened: OpenRun) -> str:
+def _qdq(out: Path, opened: "OpenRun") -> str:
     onnx_qdq = _needs_onnx("qdq")
     quantized, cut = opened.extractor.quantized, opened.extractor.cut
     model = onnx_qdq.export(quantized.stage, cut.image_shape, quantized.ranges, quantized.zeros)
@@ -156,7 +157,11 @@ def _qdq(out: Path, opened: OpenRun) -> str:
     )
 
 
-def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
+def _firmware(out: Path, opened: "OpenRun", arguments: ExportArguments) -> str:
+    from qlrjax.export.firmware import sizes as firmware_sizes
+    from qlrjax.export.firmware import source as firmware_source
+    from qlrjax.export.firmware.session import FirmwareSession
+
     _needs_integers(opened)
     chosen = firmware_target.load("host" if arguments.format == "c" else arguments.target)
     drew, extractor, taught = opened.settings.protocol.draws, opened.extractor, opened.learner
@@ -184,7 +189,9 @@ def _firmware(out: Path, opened: OpenRun, arguments: ExportArguments) -> str:
     )
 
 
-def _npz(out: Path, opened: OpenRun) -> str:
+def _npz(out: Path, opened: "OpenRun") -> str:
+    from qlrjax.export import arrays, session_arrays
+
     others = session_arrays.learned(
         opened.extractor.quantized,
         opened.learner,
@@ -196,12 +203,14 @@ def _npz(out: Path, opened: OpenRun) -> str:
 
 
 def _state(out: Path, folder: Path) -> str:
+    from qlrjax.runs import imported, marker, transfer
+
     if not folder.is_dir():
         raise ValueError(f"there is no run folder {printable(folder)}")
     marker.read(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     with runfolder.lock(folder):
-        notes = transfer.pack(folder, out, MOVED)
+        notes = transfer.pack(folder, out, imported.MOVED)
     return "\n".join(
         [*notes, f"{printable(out)}: the whole run; give it to qlrjax import on any machine"]
     )

@@ -12,7 +12,7 @@ from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import printable
 from qlrjax.network import Network
-from qlrjax.training.replay import check_bits, latent_bytes
+from qlrjax.training.protocol import check_bits, latent_bytes
 
 
 @dataclasses.dataclass(frozen=True)

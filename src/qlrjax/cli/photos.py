@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -14,10 +14,13 @@ from rich.console import Console
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import check_class, printable
-from qlrjax.runs import interrupt, lessons, opened, teach
-from qlrjax.runs.lessons import Lesson
-from qlrjax.session import Record
+from qlrjax.runs import interrupt
+from qlrjax.runs.runfolder import Record
 from qlrjax.streams.photos import Photos, find_photos, left_out, read_all
+
+if TYPE_CHECKING:  # what loads JAX waits until the words are understood
+    from qlrjax.runs.lessons import Lesson
+    from qlrjax.runs.opened import OpenRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ def learn(words: Sequence[str], stop: interrupt.Stop) -> int:
     if not arguments.photos:
         raise ValueError("no photos were given; name photos or folders of them after the run")
     check_class(arguments.label, "--label")
+    from qlrjax.runs import opened, teach
+
     label = arguments.label.strip()
     console = Console(stderr=True)
     try:
@@ -98,6 +103,8 @@ def predict(words: Sequence[str]) -> int:
         raise ValueError(f"--top is {arguments.top}; it must be at least 1")
     if not arguments.photos:
         raise ValueError("no photos were given; name photos or folders of them after the run")
+    from qlrjax.runs import lessons, opened
+
     console = Console(stderr=True)
     run = opened.open_run(arguments.run)
     show.notes(console, run.notes)
@@ -140,7 +147,7 @@ def _how_well(record: Record) -> str:
     return text
 
 
-def _refresh(folder: Path, run: opened.OpenRun, lesson: Lesson) -> None:
+def _refresh(folder: Path, run: "OpenRun", lesson: "Lesson") -> None:
     """Brings summary.json and accuracy.csv up to date."""
     from qlrjax.runs import results
 

@@ -5,18 +5,21 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
-from qlrjax import files, presets, session, settings, weights
+from qlrjax import files, presets, settings, weights
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import for_rich, printable
-from qlrjax.runs import interrupt, run
+from qlrjax.runs import interrupt
+from qlrjax.runs.runfolder import Record
 from qlrjax.settings import Settings
-from qlrjax.training import minibatch
+
+if TYPE_CHECKING:  # JAX is loaded when there is something to learn, so that --help answers at once
+    from qlrjax.runs import run
 
 _CONTRASTS = (
     ("cwr*", "no replays, CWR* head", "no-replay-cwrstar"),
@@ -101,6 +104,8 @@ def _base(known: argparse.Namespace) -> Settings:
     if known.config:
         return settings.load(known.config)
     if known.preset is None and known.out is not None and not known.fresh:
+        from qlrjax.runs import run
+
         own = run.own_settings(known.out)
         if own is not None:
             return own
@@ -146,8 +151,10 @@ def _run(arguments: RunArguments, console: Console, stop: interrupt.Stop) -> int
     return 0
 
 
-def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> run.Outcome:
+def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> "run.Outcome":
     """The run itself, with event files where they are asked for."""
+    from qlrjax.runs import run
+
     on_progress, on_event = shown
     chosen, out, fresh = arguments.settings, arguments.out, arguments.fresh
     if not arguments.also.tensorboard:
@@ -160,7 +167,7 @@ def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> 
     with contextlib.ExitStack() as stack:
         writer: list[scalars.Writer] = []
 
-        def heard(record: session.Record) -> None:
+        def heard(record: Record) -> None:
             if not writer:  # by now the folder is the run's
                 writer.append(stack.enter_context(scalars.writing(out)))
             writer[0].event(record)
@@ -175,13 +182,17 @@ def _learn(arguments: RunArguments, shown: show.Shown, stop: interrupt.Stop) -> 
 
 
 def _contrast(
-    outcome: run.Outcome, arguments: RunArguments, console: Console, stop: interrupt.Stop
+    outcome: "run.Outcome", arguments: RunArguments, console: Console, stop: interrupt.Stop
 ) -> list:
     """The same stream without replays: with the consolidated head, and plainly fine-tuned.
 
     Mini-batches keep their new latents and lose the replayed ones, so that from the second event on
     both sides make the same number of updates from the same images.
     """
+    from qlrjax import session
+    from qlrjax.runs import run
+    from qlrjax.training import minibatch
+
     curves = []
     largest = max(len(event) for event in outcome.session.stream.events)
     chosen = outcome.session.settings

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qlrjax.names import for_rich, printable
-from qlrjax.session import Record
+from qlrjax.runs.runfolder import Record
 
 _CLASSES_NAMED = 5
 _NAME_AT_MOST = 40

@@ -14,14 +14,13 @@ the same order. With all arithmetic modulo 2**32:
 way to sort gives the same order. A key is a value: JAX's typed key, or a uint32 scalar.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32, PRNGKeyArray, UInt32
 
-Generator = Literal["jax", "portable"]
+from qlrjax.training.protocol import Generator
+
 Key = PRNGKeyArray | UInt32[Array, ""]
 
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float32, Int32
 from qlrjax import devices
 from qlrjax.network import Cut
 from qlrjax.training import adaptive, draws, minibatch, replay
-from qlrjax.training.protocol import EventRates, Protocol, optimizer, rates_at, renorm_limits
+from qlrjax.training.protocol import Protocol
+from qlrjax.training.rates import EventRates, optimizer, rates_at, renorm_limits
 from qlrjax.training.replay import Latents
 from qlrjax.training.strategies import ClassCounts, Learned, Offer, Step, Strategy
 

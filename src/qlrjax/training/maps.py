@@ -7,13 +7,12 @@ activation is rounded where it is stored. All arithmetic stays FP32. Gradients a
 what is beyond 64 becomes infinite, as it would on the chip.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-Maps = Literal["float32", "float16"]
+from qlrjax.training.protocol import Maps
+
 GRADIENT_SCALE = 1024.0
 
 

@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float32, Int32, UInt8
 
 from qlrjax.integer import fixedpoint, latent_codes
 from qlrjax.training import draws
-
-FLOAT_BITS = 32
+from qlrjax.training.protocol import FLOAT_BITS, latent_bytes
 
 Latents = UInt8[Array, "n *shape"] | Float32[Array, "n *shape"]
 
@@ -51,18 +50,6 @@ class ReplayMemory:
     def bytes(self) -> int:
         """Bytes of the latents, without labels."""
         return self.data.size * self.data.dtype.itemsize
-
-
-def check_bits(bits: int) -> None:
-    """Raises ValueError unless bits is 1 to 8, or 32."""
-    if bits != FLOAT_BITS and not 1 <= bits <= 8:
-        raise ValueError(f"{bits} bits a replay are not possible; choose 1 to 8, or 32 for float32")
-
-
-def latent_bytes(elements: int, bits: int) -> int:
-    """Bytes of one stored latent."""
-    check_bits(bits)
-    return 4 * elements if bits == FLOAT_BITS else fixedpoint.packed_bytes(elements, bits)
 
 
 def init(

@@ -7,9 +7,8 @@ from jaxtyping import Float32
 
 from qlrjax.integer import contract
 from qlrjax.integer.frozen import Stage
-from qlrjax.training import replay
 from qlrjax.training.learner import Learner, LearnerState, predicting
-from qlrjax.training.protocol import Protocol
+from qlrjax.training.protocol import FLOAT_BITS, Protocol
 from qlrjax.training.strategies import Ar1Star, CwrStar, Quota, Strategy
 
 _KERNEL_AREA_MAX = 49
@@ -75,7 +74,7 @@ def _check(session: FirmwareSession) -> None:
             f"the stage gives {shapes[-1:]}, the memory holds {memory.shape} and layer "
             f"{cut.latent_layer} takes {latent}: they are not of one session"
         )
-    if memory.bits == replay.FLOAT_BITS:
+    if memory.bits == FLOAT_BITS:
         raise ValueError(
             "the firmware reads packed codes, and this session stores float32 latents; choose a "
             "session with 1 to 8 bits"

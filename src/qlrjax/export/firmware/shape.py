@@ -7,8 +7,8 @@ from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.integer import frozen
 from qlrjax.integer.frozen import IntegerLayer
 from qlrjax.network import Layer
-from qlrjax.training import replay
 from qlrjax.training.learner import LearnerState
+from qlrjax.training.protocol import latent_bytes
 
 Pixels = tuple[int, int, int]
 
@@ -81,7 +81,7 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
     parameters = sum(layer.weights + 2 * layer.out_channels for layer in layers)
     first = 4 * (head + cut.classes) if session.has_head else 0
     first += 4 * (head + parameters) if keeps_momentum(state) else 0
-    replay_bytes = replay.latent_bytes(elements(memory.shape), memory.bits)
+    replay_bytes = latent_bytes(elements(memory.shape), memory.bits)
     first += int(memory.filled) * (replay_bytes + 2)
     return Shape(
         layers=layers,
