@@ -1,6 +1,7 @@
 """A continual-learning session: events in, learned one by one, an accuracy matrix out."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,6 +86,11 @@ class Session:
     def test_labels(self) -> np.ndarray:
         """int32 labels of the test images."""
         return self.stream.source.labels[self.stream.test]
+
+    @functools.cached_property
+    def tests_on_device(self) -> tuple[Array, ...] | None:
+        """The test latents as `evaluate` keeps them between tests."""
+        return evaluate.on_device(self.learner.mesh, self.test_latents)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,15 +240,16 @@ def learn_next(
     data = EventData(learned, labels, number, settings.seed, _rows(session, event))
     changed, losses = learner.learn_event(session.learner, state.learner, data)
     present = np.unique(labels)
-    introduced = state.introduced.at[present].min(event)
+    introduced = np.array(state.introduced)
+    introduced[present] = np.minimum(introduced[present], event)
     position = jnp.asarray(event + 1, jnp.int32)
-    state = SessionState(changed, position, state.accuracy, introduced)
+    state = SessionState(changed, position, state.accuracy, jnp.asarray(introduced))
     losses = np.asarray(losses)
     record: Record = {
         "event": event,
         "of": session.events,
         "classes": [session.class_names[label] for label in present],
-        "new_classes": int((np.asarray(introduced) == event).sum()),
+        "new_classes": int((introduced == event).sum()),
         "images": len(labels),
         "minibatches": len(losses),
         "loss_first": float(losses[0]) if len(losses) else None,
@@ -263,7 +270,10 @@ def learn_next(
 
 def test(session: Session, state: SessionState, event: int) -> tuple[SessionState, Record]:
     """Fills row `event` of the accuracy matrix and returns what a log line says of it."""
-    predicted = predict(session, state, session.test_latents).argmax(axis=1)
+    learner, tests = session.learner, session.test_latents
+    placed = session.tests_on_device or evaluate.batches(learner.mesh, tests)
+    logits = evaluate.logits_of(learner, state.learner, placed, len(tests))
+    predicted = logits.argmax(axis=1)
     labels = session.test_labels
     row = evaluate.class_accuracy(predicted, labels, session.cut.classes)
     seen = (np.asarray(state.introduced) <= event) & ~np.isnan(row)
@@ -273,14 +283,16 @@ def test(session: Session, state: SessionState, event: int) -> tuple[SessionStat
         "class_accuracy": [None if np.isnan(value) else float(value) for value in row],
         "confusion": confusion(predicted, labels),
     }
-    filled = state.accuracy.at[event].set(jnp.asarray(row))
-    return dataclasses.replace(state, accuracy=filled), record
+    filled = np.array(state.accuracy)
+    filled[event] = row
+    return dataclasses.replace(state, accuracy=jnp.asarray(filled)), record
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     """[class, predicted class, images] where there are any, of int32[n] each."""
-    pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
-    return np.column_stack([pairs, counts]).tolist()
+    span = int(predicted.max(initial=0)) + 1
+    pairs, counts = np.unique(labels.astype(np.int64) * span + predicted, return_counts=True)
+    return np.column_stack([pairs // span, pairs % span, counts]).tolist()
 
 
 def predict(

@@ -12,7 +12,7 @@ from qlrjax import session
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.settings import Settings
 from qlrjax.streams.open import StreamSettings
-from qlrjax.training import adaptive, evaluate, learner, replay
+from qlrjax.training import adaptive, draws, evaluate, learner, minibatch, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.strategies import named
@@ -132,3 +132,53 @@ def test_a_batch_of_tests_moves_few_bytes_beside_its_latents_and_weights():
     cost = evaluate._logits.lower(learns.cut, (6.0, 0.0), *arguments).compile().cost_analysis()
     least = latents.nbytes + 4 * latents.size + 4 * learns.cut.features * 50
     assert least <= cost["bytes accessed"] < 4 * least
+
+
+def test_a_second_test_moves_no_latents_to_the_device_and_has_the_plain_path_s_bits():
+    work = session.prepare(BASE)
+    *_, (state, _) = session.learn_all(work, session.start(work))
+    tests, count = work.test_latents, len(work.test_latents)
+    plain = evaluate.logits(work.learner, state.learner, tests)
+    placed = work.tests_on_device
+    assert placed is work.tests_on_device
+    assert placed is not None
+    assert sum(batch.shape[0] for batch in placed) >= count
+    before = evaluate._logits._cache_size()
+    with jax.transfer_guard_host_to_device("disallow_explicit"):
+        again = evaluate.logits_of(work.learner, state.learner, placed, count)
+    assert evaluate._logits._cache_size() == before
+    np.testing.assert_array_equal(again, plain)
+    # The guard sees what the plain path copies.
+    with (
+        pytest.raises(Exception, match="isallow"),
+        jax.transfer_guard_host_to_device("disallow_explicit"),
+    ):
+        evaluate.logits(work.learner, state.learner, tests)
+
+
+def test_latents_that_are_large_are_not_kept_twice(monkeypatch):
+    work = session.prepare(BASE)
+    state = session.start(work)
+    monkeypatch.setattr(evaluate, "_ON_DEVICE_BYTES", work.test_latents.nbytes - 1)
+    large = session.prepare(BASE)
+    assert large.tests_on_device is None
+    assert session.test(work, state, 0)[1] == session.test(large, state, 0)[1]
+
+
+def test_epochs_in_one_order_draw_it_once(monkeypatch):
+    drawn = []
+    plain = minibatch.draws.permutation
+
+    def counted(key, count):
+        drawn.append(count)
+        return plain(key, count)
+
+    monkeypatch.setattr(minibatch.draws, "permutation", counted)
+    key = draws.start("portable", 0, 1)
+    composition = minibatch.compose(30, 20, 16, False)
+    once = minibatch.plan(key, composition, 30, 32, 20, 4, False)
+    assert drawn == [30]
+    first, *others = np.split(once, 4)
+    assert all(np.array_equal(first, other) for other in others)
+    minibatch.plan(key, composition, 30, 32, 20, 4, True)
+    assert drawn == [30] * 5

@@ -78,7 +78,10 @@ def plan(
         epochs: Passes over the new latents.
         reshuffle: A new order every epoch; otherwise the order is drawn once (ar1-pytorch).
     """
-    keys = [draws.fold_in(key, epoch if reshuffle else 0) for epoch in range(epochs)]
+    if not reshuffle:
+        only = _epoch(draws.fold_in(key, 0), composition, new, new_rows, filled)
+        return np.tile(only, (epochs, 1))
+    keys = [draws.fold_in(key, epoch) for epoch in range(epochs)]
     return np.concatenate([_epoch(own, composition, new, new_rows, filled) for own in keys])
 
 
