@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 OUT    ?= runs/fashion
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test long-test firmware-test fuzz lint docs wheel-test report-test cluster-test bench chaos \
+.PHONY: help run test long-test firmware-test fuzz lint docs wheel-test report-test cluster-test bench profile chaos \
   attack soak clean
 
 help:
@@ -74,6 +74,10 @@ bench: $(VENV)/.developing
 	$(BIN)/python -m tests.bench.start
 	@mkdir -p build
 	$(BIN)/python -m tests.bench.frozen_rows build/frozen.json
+
+# make profile: where an event's time goes, phase by phase, from JAX's profiler
+profile: $(VENV)/.developing
+	$(BIN)/python -m tests.bench.profile
 
 # make chaos: 50 sessions killed at random moments and resumed, compared bit for bit
 chaos: $(VENV)/.developing

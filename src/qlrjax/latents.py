@@ -24,6 +24,7 @@ import filelock
 import jax
 import numpy as np
 import PIL
+from jax.profiler import TraceAnnotation
 
 from qlrjax import caches
 from qlrjax.integer import stagefile
@@ -189,7 +190,8 @@ def read(
     """
     shape, dtype = _kind(extractor)
     latents = np.empty((len(indices), *shape), dtype)
-    missing = np.flatnonzero(~kept.find(indices, latents))
+    with TraceAnnotation("kept latents"):
+        missing = np.flatnonzero(~kept.find(indices, latents))
     for begin in range(0, len(missing), _SLICE):
         rows = missing[begin : begin + _SLICE]
         with kept.filling():
@@ -197,8 +199,12 @@ def read(
             found = kept.find(indices[rows], again)
             if not found.all():
                 fresh = indices[rows[~found]]
-                again[~found] = extractor(stream.source.read(fresh))
-                kept.keep(fresh, again[~found])
+                with TraceAnnotation("decode"):
+                    images = stream.source.read(fresh)
+                with TraceAnnotation("frozen stage"):
+                    again[~found] = extractor(images)
+                with TraceAnnotation("kept latents"):
+                    kept.keep(fresh, again[~found])
         latents[rows] = again
         if on_progress:
             on_progress(what, min(begin + _SLICE, len(missing)), len(missing))

@@ -8,6 +8,7 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
+from jax.profiler import TraceAnnotation
 from jaxtyping import Array, Float32, Int32
 
 from qlrjax import calibrated, devices, latents, weights
@@ -238,13 +239,14 @@ def learn_next(
     labels = session.stream.source.labels[indices]
     number = int(state.learner.event)
     data = EventData(learned, labels, number, settings.seed, _rows(session, event))
-    changed, losses = learner.learn_event(session.learner, state.learner, data)
+    with TraceAnnotation("learning"):
+        changed, losses = learner.learn_event(session.learner, state.learner, data)
+        losses = np.asarray(losses)
     present = np.unique(labels)
     introduced = np.array(state.introduced)
     introduced[present] = np.minimum(introduced[present], event)
     position = jnp.asarray(event + 1, jnp.int32)
     state = SessionState(changed, position, state.accuracy, jnp.asarray(introduced))
-    losses = np.asarray(losses)
     record: Record = {
         "event": event,
         "of": session.events,
@@ -263,16 +265,17 @@ def learn_next(
             f"(now {settings.protocol.learning_rate:g})"
         )
     if (event + 1) % settings.evaluate_every == 0 or event + 1 == session.events:
-        state, accuracy = test(session, state, event)
+        with TraceAnnotation("evaluation"):
+            state, accuracy = test(session, state, event)
         record |= accuracy
     return state, record
 
 
 def test(session: Session, state: SessionState, event: int) -> tuple[SessionState, Record]:
     """Fills row `event` of the accuracy matrix and returns what a log line says of it."""
-    learner, tests = session.learner, session.test_latents
-    placed = session.tests_on_device or evaluate.batches(learner.mesh, tests)
-    logits = evaluate.logits_of(learner, state.learner, placed, len(tests))
+    taught, tests = session.learner, session.test_latents
+    placed = session.tests_on_device or evaluate.batches(taught.mesh, tests)
+    logits = evaluate.logits_of(taught, state.learner, placed, len(tests))
     predicted = logits.argmax(axis=1)
     labels = session.test_labels
     row = evaluate.class_accuracy(predicted, labels, session.cut.classes)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jax.profiler import TraceAnnotation
+
 from qlrjax import files
 from qlrjax import session as sessions
 from qlrjax import settings as settings_file
@@ -80,7 +82,8 @@ def learn(
             nonlocal saved
             if int(state.learner.event) > saved:
                 saved = int(state.learner.event)
-                saving.save(saved + ahead, state, records, kept.to_extra())
+                with TraceAnnotation("checkpoint"):
+                    saving.save(saved + ahead, state, records, kept.to_extra())
 
         while int(state.position) < session.events and not (work.stop and work.stop.requested):
             started = time.perf_counter()

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from jax.profiler import TraceAnnotation
 
 from qlrjax.runs import checkpoint, leaves
 from qlrjax.runs.runfolder import Record
@@ -73,9 +74,10 @@ class Saver:
         records: Sequence[Record],
         facts: Mapping[str, Any],
     ) -> None:
-        checkpoint.publish(self._folder, step, arrays, records, facts, self._spare)
-        if self._on_saved is not None:
-            self._on_saved(records)
+        with TraceAnnotation("checkpoint written"):
+            checkpoint.publish(self._folder, step, arrays, records, facts, self._spare)
+            if self._on_saved is not None:
+                self._on_saved(records)
 
     def __enter__(self) -> "Saver":
         return self

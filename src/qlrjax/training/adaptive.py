@@ -81,6 +81,7 @@ def forward(
     return score(params, pooled), batch_statistics
 
 
+@jax.named_scope("head")
 def score(params: Params, seen: Float32[Array, "n features"]) -> Float32[Array, "n classes"]:
     """Logits of features; "power" and "bias" only heads have that are computed, not trained."""
     if "power" in params:  # see `strategies.distance`

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.profiler import TraceAnnotation
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float32, Int32
 
@@ -121,7 +122,8 @@ def learn_event(
         The new state, and the loss of every mini-batch or step of what the strategy fits itself.
     """
     if learner.strategy.trains:
-        event = _prepare(learner.protocol, state.memory, data)
+        with TraceAnnotation("plan"):
+            event = _prepare(learner.protocol, state.memory, data)
         return _learn(learner, *devices.on_each(learner.mesh, (state, event)))
     event = _unplanned(learner.protocol, data)
     counts = _class_counts(learner.cut.classes, state.memory, event)
@@ -227,7 +229,8 @@ def _learn(
 
 def _start(strategy: Strategy, state: LearnerState, counts: ClassCounts) -> Training:
     """An event begins with the strategy's parameters, and the second one without momentum."""
-    params = strategy.before(state.training.kept, state.training.params, counts)
+    with jax.named_scope("head"):
+        params = strategy.before(state.training.kept, state.training.params, counts)
     # ar1-pytorch makes a new optimizer after the first event and keeps it from then on.
     momentum = jax.tree.map(
         lambda m: jnp.where(state.event == 1, jnp.zeros_like(m), m), state.training.optimizer
@@ -249,14 +252,17 @@ def _finish(
         valid=event.valid,
         counts=counts,
     )
-    done = strategy.after(training.kept, training.params, learned)
+    with jax.named_scope("head"):
+        done = strategy.after(training.kept, training.params, learned)
     offer = Offer(event.latents, event.labels, event.learned, event.number, event.key)
-    kept, memory = strategy.admit(done.kept, state.memory, offer)
+    with jax.named_scope("admission"):
+        kept, memory = strategy.admit(done.kept, state.memory, offer)
     training = dataclasses.replace(training, params=done.params, kept=kept)
     losses = jnp.zeros((0,), jnp.float32) if done.losses is None else done.losses
     return LearnerState(training, memory, state.event + 1), losses
 
 
+@jax.named_scope("training")
 def _train_step(
     learner: Learner,
     memory: replay.ReplayMemory,
@@ -300,6 +306,7 @@ def _train_step(
     return Training(params, statistics, momentum, kept), loss
 
 
+@jax.named_scope("replay read")
 def gather(
     memory: replay.ReplayMemory,
     latents: Latents,
