@@ -1,5 +1,6 @@
 """What bitwise equality of a resumed run depends on besides settings and state."""
 
+import functools
 import os
 import platform
 from collections.abc import Mapping
@@ -21,8 +22,7 @@ Fingerprint = dict[str, str]
 
 def take() -> Fingerprint:
     """The fingerprint of this process."""
-    values = {name: metadata.version(name) for name in _PACKAGES}
-    values |= {name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}
+    values = {**_versions(), **{name: str(getattr(jax.config, name)) for name in _JAX_SETTINGS}}
     values["python"] = platform.python_version()
     values["platform"] = f"{platform.system()} {platform.machine()}"
     values["processor"] = _processor()
@@ -48,6 +48,12 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, .
     )
 
 
+# Every checkpoint asks, and neither can change while the process lives.
+@functools.cache
+def _versions() -> Fingerprint:
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
 def _visible_cpus() -> int:
     # XLA sizes its thread pool, and so the order of its sums, by the CPUs the process may use.
     if hasattr(os, "sched_getaffinity"):
@@ -55,6 +61,7 @@ def _visible_cpus() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
