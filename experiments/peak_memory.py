@@ -27,6 +27,7 @@ import numpy as np
 from qlrjax import cli, files, latents, session
 from qlrjax import settings as settings_file
 from qlrjax.cli import run as cli_run
+from qlrjax.runs import run as runs_run
 from qlrjax.runs import saver
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
@@ -48,7 +49,7 @@ def generated_core50(resolution: int, run: int) -> Stream:
 
 def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
     """Learns the events in this process; resident peaks in MB (10**6 bytes)."""
-    assert cli_run.main  # imported for its weight
+    assert cli_run.main and runs_run.run  # imported for their weight
     peaks: dict[str, float] = {"imports_mb": _peak_mb()}
     stream = generated_core50(128, run=0)
     session.open_stream = lambda *_: stream
