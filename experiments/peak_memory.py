@@ -49,7 +49,8 @@ def generated_core50(resolution: int, run: int) -> Stream:
 
 def measure(events: int, replays: int, latent_layer: int) -> dict[str, float]:
     """Learns the events in this process; resident peaks in MB (10**6 bytes)."""
-    assert cli_run.main and runs_run.run  # imported for their weight
+    assert cli_run.main  # imported for its weight
+    assert runs_run.run  # and so is this
     peaks: dict[str, float] = {"imports_mb": _peak_mb()}
     stream = generated_core50(128, run=0)
     session.open_stream = lambda *_: stream
