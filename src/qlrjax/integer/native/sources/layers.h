@@ -77,15 +77,23 @@ static void depthwise_rows(const task *t, const uint8_t *x, uint8_t *y, ptrdiff_
   const uint8_t *taps[TAPS_MAX + 1];
   depthwise_kernel *kernel = depthwise_of(t->instructions);
   int count = l->rows * l->columns;
+  ptrdiff_t step = (ptrdiff_t)l->stride * l->in_channels;
   for (ptrdiff_t line = from; line < to; line++) {
     const uint8_t *image = x + line / t->size.out_h * t->size.in_h * t->size.in_w * l->in_channels;
     int top = (int)(line % t->size.out_h) * l->stride - l->top;
     uint8_t *out = y + line * t->size.out_w * l->out_channels;
+    int whole = top >= 0 && top + l->rows <= t->size.in_h, before = 0;
     for (int column = 0; column < t->size.out_w; column++) {
       int left = column * l->stride - l->left;
-      for (int i = 0; i < l->rows; i++)
-        for (int j = 0; j < l->columns; j++)
-          taps[i * l->columns + j] = pixel(t, image, top + i, left + j);
+      int inside = whole && left >= 0 && left + l->columns <= t->size.in_w;
+      if (inside && before) { /* most are: all positions move on together */
+        for (int i = 0; i < count; i++) taps[i] += step;
+      } else {
+        for (int i = 0; i < l->rows; i++)
+          for (int j = 0; j < l->columns; j++)
+            taps[i * l->columns + j] = pixel(t, image, top + i, left + j);
+      }
+      before = inside;
       taps[count] = taps[0];
       kernel(t->constants, l, taps, out + (ptrdiff_t)column * l->out_channels);
     }
@@ -95,12 +103,15 @@ static void depthwise_rows(const task *t, const uint8_t *x, uint8_t *y, ptrdiff_
 /* The inputs of one output pixel of a convolution, kernel row by kernel row. */
 static void gather(const task *t, const uint8_t *image, int top, int left, uint8_t *patch) {
   const layer *l = t->l;
+  int within = left >= 0 && left + l->columns <= t->size.in_w, bytes = l->columns * l->in_channels;
   for (int i = 0; i < l->rows; i++) {
-    int inside = top + i >= 0 && top + i < t->size.in_h && left >= 0 &&
-                 left + l->columns <= t->size.in_w;
-    if (inside) {
-      memcpy(patch, pixel(t, image, top + i, left), (size_t)(l->columns * l->in_channels));
-      patch += l->columns * l->in_channels;
+    if (within && top + i >= 0 && top + i < t->size.in_h) {
+      const uint8_t *from = image + ((ptrdiff_t)(top + i) * t->size.in_w + left) * l->in_channels;
+      if (bytes == 9) /* three pixels of three colours: two moves instead of a call */
+        memcpy(patch, from, 9);
+      else
+        memcpy(patch, from, (size_t)bytes);
+      patch += bytes;
       continue;
     }
     for (int j = 0; j < l->columns; j++, patch += l->in_channels)
@@ -113,13 +124,18 @@ static void convolution(const task *t, const uint8_t *x, uint8_t *y, ptrdiff_t f
   const layer *l = t->l;
   ptrdiff_t pitch = (ptrdiff_t)l->quads * 4, area = (ptrdiff_t)t->size.out_h * t->size.out_w;
   product_kernel *kernel = product_of(t->instructions);
+  const uint8_t *image = x + from / area * t->size.in_h * t->size.in_w * l->in_channels;
+  int line = (int)(from % area / t->size.out_w), column = (int)(from % area % t->size.out_w);
   for (ptrdiff_t begin = from; begin < to; begin += PATCHES) {
     int rows = (int)(to - begin < PATCHES ? to - begin : PATCHES);
     for (int r = 0; r < rows; r++) {
-      ptrdiff_t image = (begin + r) / area, place = (begin + r) % area;
-      gather(t, x + image * t->size.in_h * t->size.in_w * l->in_channels,
-             (int)(place / t->size.out_w) * l->stride - l->top,
-             (int)(place % t->size.out_w) * l->stride - l->left, patches + r * pitch);
+      gather(t, image, line * l->stride - l->top, column * l->stride - l->left,
+             patches + r * pitch);
+      if (++column < t->size.out_w) continue;
+      column = 0;
+      if (++line < t->size.out_h) continue;
+      line = 0;
+      image += (ptrdiff_t)t->size.in_h * t->size.in_w * l->in_channels;
     }
     kernel(t->constants, l, patches, pitch, rows, 0, panels(l), y + begin * l->out_channels);
   }
