@@ -72,8 +72,7 @@ cluster-test: $(VENV)/.developing
 bench: $(VENV)/.developing
 	$(BIN)/python -m pytest tests/bench/bench_*.py --benchmark-only --benchmark-columns=median,iqr,rounds
 	$(BIN)/python -m tests.bench.start
-	@mkdir -p build
-	$(BIN)/python -m tests.bench.frozen_rows build/frozen.json
+	PYTHONPATH=tests $(BIN)/python -m bench build/bench
 
 # make profile: where an event's time goes, phase by phase, from JAX's profiler
 profile: $(VENV)/.developing

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bench import training_rows
 
 from qlrjax import weights
 from qlrjax.network import Cut, floating
@@ -73,40 +74,9 @@ def test_without_hand_gradients(benchmark, latent_layer, monkeypatch):
 
 @pytest.mark.parametrize("latent_layer", LAYERS)
 def test_pytorch(benchmark, latent_layer):
-    torch = pytest.importorskip("torch", reason="PyTorch, the peer, is not installed")
-    network, _ = weights.load("builtin", CLASSES, 128)
-    modules = []
-    for layer in network.adaptive(latent_layer)[:-1]:
-        groups = layer.in_channels if layer.kind == "depthwise" else 1
-        (top, bottom), (left, right) = layer.padding
-        modules += [
-            torch.nn.ZeroPad2d((left, right, top, bottom)),
-            torch.nn.Conv2d(
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel,
-                layer.stride,
-                groups=groups,
-                bias=False,
-            ),
-            torch.nn.BatchNorm2d(layer.out_channels),
-            torch.nn.ReLU6(),
-        ]
-    modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
-    modules += [torch.nn.Linear(network.layers[-1].in_channels, CLASSES, bias=False)]
-    model = torch.nn.Sequential(*modules).to(memory_format=torch.channels_last)
-    sgd = torch.optim.SGD(model.parameters(), 2e-3, momentum=0.9, weight_decay=5e-4)
-    latents, labels = latents_and_labels(network.latent_shape(latent_layer))
-    images = torch.from_numpy(latents.transpose(0, 3, 1, 2))
-    images = images.contiguous(memory_format=torch.channels_last)
-    targets = torch.from_numpy(labels.astype(np.int64))
-
-    def learn():
-        for _ in range(STEPS):
-            sgd.zero_grad()
-            torch.nn.functional.cross_entropy(model(images), targets).backward()
-            sgd.step()
-
+    learn = training_rows.pytorch(latent_layer, STEPS)
+    if learn is None:
+        pytest.skip("PyTorch, the peer, is not installed")
     learn()
     benchmark.group = f"{STEPS} mini-batches of {SIZE}, l = {latent_layer}"
     benchmark(learn)

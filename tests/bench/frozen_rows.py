@@ -1,100 +1,116 @@
-"""The frozen stage beside ONNX Runtime's int8 on our QDQ graph: JSON, a table on the terminal.
+"""The frozen stage beside ONNX Runtime, a row for every layer and batch.
 
-python -m tests.bench.frozen_rows OUT.json
-
-Both run in one process and in turn, round by round, so that other work on the machine disturbs both
-alike; read the ratio, which is the median of the rounds'.
+Peers of the C kernel: int8 on our QDQ graph, which has its arithmetic up to rounding, and a graph
+that ONNX Runtime's own tools quantized. Peer of pure JAX, in integers and in floats: ONNX Runtime's
+float32. The last two peers get normalised floats, channels first, and need no conversion.
 """
-
-import json
-import os
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
+from bench import onnx_peers
+from bench.turns import figure, interleaved, markdown, ratio, rounds, times_text
 
 from qlrjax import weights
 from qlrjax.export.onnx import qdq
-from qlrjax.integer import native, quantize
+from qlrjax.integer import frozen, native, quantize
 from qlrjax.integer.native import build
-from qlrjax.network import Cut
+from qlrjax.network import Cut, floating
 from qlrjax.streams import builtin
 
 LAYERS, BATCHES, SIDE = (19, 23, 27), (1, 8, 64), 128
-COLUMNS = ("layer", "batch", "ours_ms", "onnx_ms", "times_as_fast", "quartiles")
+CALLS = ("c", "qdq", "own tools", "jax int8", "jax float32", "float32")
+HEADER = (
+    "l",
+    "batch",
+    "C kernel, ms an image",
+    "/ QDQ graph",
+    "/ own tools' graph",
+    "pure JAX int8, ms",
+    "/ float32",
+    "JAX float32, ms",
+    "/ float32",
+)
 
 
-def measure(rounds: int) -> list[dict]:
-    """A row for every layer and batch; milliseconds an image."""
+def measure() -> list[dict]:
+    """A row for every layer and batch; milliseconds are of an image, medians."""
     source = builtin.source((SIDE, SIDE))
     images = source.read(np.linspace(0, len(source.labels) - 1, max(BATCHES)).astype(int))
     network, parameters = weights.load("builtin", 10, SIDE)
     rows = []
     for layer in LAYERS:
-        quantized = quantize.quantize(Cut(network, layer), parameters, images)
-        prepared = native.prepare(quantized.stage)
-        if prepared is None:
-            raise SystemExit(f"there is no C kernel here: {build.description()}")
-        model = qdq.export(quantized.stage, (SIDE, SIDE, 3), quantized.ranges, quantized.zeros)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        peer = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        name = peer.get_inputs()[0].name
+        calls_of = _calls(Cut(network, layer), parameters, images)
         for batch in BATCHES:
-            own, theirs = jnp.asarray(images[:batch]), images[:batch]
-            pairs = interleaved(
-                lambda own=own, prepared=prepared: jax.block_until_ready(
-                    native.apply(prepared, own)
-                ),
-                lambda theirs=theirs, peer=peer, name=name: peer.run(None, {name: theirs}),
-                rounds,
+            seconds = interleaved(calls_of(batch), rounds(11), seconds=9)
+            each = 1e3 * np.median(seconds, axis=0) / batch
+            rows.append(
+                {
+                    "layer": layer,
+                    "batch": batch,
+                    "rounds": len(seconds),
+                    "ms": dict(zip(CALLS, map(figure, each), strict=True)),
+                    "c / qdq": ratio(seconds, 1),
+                    "c / own tools": ratio(seconds, 2),
+                    "jax int8 / float32": ratio(seconds, 5, own=3),
+                    "jax float32 / float32": ratio(seconds, 5, own=4),
+                }
             )
-            each = 1e3 * pairs / batch
-            ratios = each[:, 1] / each[:, 0]
-            median = np.median(each, axis=0)
-            quartiles = [round(float(q), 2) for q in np.quantile(ratios, (0.25, 0.75))]
-            values = (layer, batch, median[0], median[1], np.median(ratios))
-            rounded = [
-                value if isinstance(value, int) else round(float(value), 3) for value in values
-            ]
-            rows.append(dict(zip(COLUMNS, [*rounded, quartiles], strict=True)))
     return rows
 
 
-def interleaved(one: Callable, other: Callable, rounds: int) -> np.ndarray:
-    """Seconds [rounds, 2] of two calls made in turn, after one of each that is not counted."""
-    one()
-    other()
-    seconds = np.zeros((rounds, 2))
-    for row in seconds:
-        for place, call in enumerate((one, other)):
-            started = time.perf_counter()
-            call()
-            row[place] = time.perf_counter() - started
-    return seconds
+def _calls(cut: Cut, parameters: floating.Parameters, images: np.ndarray):
+    """The calls of CALLS, of a batch."""
+    stage = quantize.quantize(cut, parameters, images)
+    prepared = native.prepare(stage.stage)
+    if prepared is None:
+        raise SystemExit(f"there is no C kernel here: {build.description()}")
+    shape = (SIDE, SIDE, 3)
+    floats = onnx_peers.floating(cut, parameters)
+    channels_first = onnx_peers.normalised(cut, images)
+    peers = (
+        onnx_peers.session(qdq.export(stage.stage, shape, stage.ranges, stage.zeros)),
+        onnx_peers.session(onnx_peers.quantized(floats, channels_first)),
+        onnx_peers.session(floats),
+    )
+    below = {row.name: parameters[row.name] for row in cut.below if row.has_weights}
+    below = jax.tree.map(jnp.asarray, below)
+    integer = jax.jit(lambda values, x: frozen.apply(values, x))
+    in_floats = jax.jit(lambda values, x: floating.infer(cut, values, x)[-1])
+    ours = np.asarray(in_floats(below, jnp.asarray(images[:1]))).transpose(0, 3, 1, 2)
+    theirs_too = peers[2].run(None, {"x": channels_first[:1]})[0]
+    np.testing.assert_allclose(ours, theirs_too, atol=1e-3)
+
+    def of(batch: int):
+        own, theirs = jnp.asarray(images[:batch]), channels_first[:batch]
+        return (
+            lambda: jax.block_until_ready(native.apply(prepared, own)),
+            lambda: peers[0].run(None, {"images": images[:batch]}),
+            lambda: peers[1].run(None, {"x": theirs}),
+            lambda: jax.block_until_ready(integer(stage.stage, own)),
+            lambda: jax.block_until_ready(in_floats(below, own)),
+            lambda: peers[2].run(None, {"x": theirs}),
+        )
+
+    return of
 
 
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
-    lines = ["| l | batch | C kernel, ms an image | ONNX Runtime, ms | times as fast | quartiles |"]
-    lines.append("|---|---|---|---|---|---|")
-    for row in rows:
-        low, high = row["quartiles"]
-        cells = [row["layer"], row["batch"], f"{row['ours_ms']:.2f}", f"{row['onnx_ms']:.2f}"]
-        cells += [f"{row['times_as_fast']:.2f}", f"{low:.2f} to {high:.2f}"]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    found = measure(rounds=int(os.environ.get("ROUNDS", "25")))
-    facts = {"kernel": build.description(), "load": os.getloadavg(), "rows": found}
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(facts, indent=1) + "\n")
-    print(facts["kernel"], "load", facts["load"])
-    print(table(found))
+    return markdown(
+        HEADER,
+        [
+            [
+                row["layer"],
+                row["batch"],
+                f"{row['ms']['c']:.2f}",
+                times_text(row["c / qdq"]),
+                times_text(row["c / own tools"]),
+                f"{row['ms']['jax int8']:.2f}",
+                times_text(row["jax int8 / float32"]),
+                f"{row['ms']['jax float32']:.2f}",
+                times_text(row["jax float32 / float32"]),
+            ]
+            for row in rows
+        ],
+    )
