@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pulpsim.cost import platform
 from pulpsim.event import event, figures
 from pulpsim.event.setting import EventSetting
@@ -68,6 +69,22 @@ def main() -> None:
                     "mac_per_cycle": float(found.macs_per_cycle[i, j]),
                 }
             )
+    made = drawn(rows)
+    facts = {
+        "all_latent_layers_s": single,
+        "sweep_s": swept,
+        "sweep_processor_s": processor,
+        "peak_bytes_a_process": peak_bytes,
+    }
+    figures.save(out, "sweep", rows, made, **facts)
+    print(
+        f"all latent layers: {single:.2f} s; {len(rows)} settings: {swept:.1f} s, {processor:.1f} "
+        f"s of the processor; {peak_bytes / 1e9:.2f} GB a process"
+    )
+
+
+def drawn(rows: list[dict[str, Any]]) -> Figure:
+    """Joules against seconds at l = 23, by cores."""
     made = figures.figure(8, 5)
     axes = made.add_subplot()
     for color, cores in enumerate(CORES):
@@ -82,17 +99,7 @@ def main() -> None:
     axes.set_xlabel("seconds an event, l = 23 (simulated)")
     axes.set_ylabel("joules an event (simulated)")
     axes.legend()
-    facts = {
-        "all_latent_layers_s": single,
-        "sweep_s": swept,
-        "sweep_processor_s": processor,
-        "peak_bytes_a_process": peak_bytes,
-    }
-    figures.save(out, "sweep", rows, made, **facts)
-    print(
-        f"all latent layers: {single:.2f} s; {len(rows)} settings: {swept:.1f} s, {processor:.1f} "
-        f"s of the processor; {peak_bytes / 1e9:.2f} GB a process"
-    )
+    return made
 
 
 if __name__ == "__main__":
