@@ -89,7 +89,7 @@ _ONE = {"events": 1, "images": 8, "minibatch": 8, "replays": 8, "tests": 5}
 BOARDS = (
     Case("mps2-an386", 0.25, 48, 25, 6, "renorm", **_FIVE),
     Case("mps2-an386", 0.25, 64, 25, 8, "running", **_FIVE),
-    Case("netduinoplus2", 0.25, 96, 27, 6, "renorm", **_FIVE),
+    Case("netduinoplus2-qemu7", 0.25, 96, 27, 6, "renorm", **_FIVE),
     Case("rv32-virt", 0.25, 48, 25, 6, "renorm", **_FIVE),
     Case("rv32-virt", 0.25, 96, 25, 8, "running", **_FIVE),
     Case("rv32-virt", 0.25, 96, 27, 6, "renorm", **_FIVE),

@@ -46,7 +46,7 @@ class ExportArguments:
             without it.
         force: Replace the file, or write into the folder, if it is there already.
         target: Of firmware: cortex-m4f, rv32imf, host, a board (mps2-an386, netduinoplus2,
-            rv32-virt), or a .toml file of memories.
+            netduinoplus2-qemu7, rv32-virt), or a .toml file of memories.
         event_images: Of firmware and c: images that may wait to be learned as one event.
         json: Print what firmware and c take of the memories as JSON.
     """
