@@ -13,7 +13,7 @@ import pytest
 from support import crafted, tiny
 
 from qlrjax import cli
-from qlrjax.runs import marker
+from qlrjax.runs import checkpoint, marker
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -208,6 +208,21 @@ def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
         assert done.returncode in (0, 2), done.stderr[-2000:]
         assert "Traceback" not in done.stderr
     assert marker.read(folder) is not None
+
+
+def test_a_run_that_another_process_starts_anew_is_one_sentence(
+    folder, tmp_path, refused, monkeypatch
+):
+    """`run --fresh` takes the checkpoints away between the look at them and the reading."""
+    photos, peek = tiny.photos(tmp_path / "photos"), checkpoint.peek
+
+    def peek_and_lose(place):
+        described = peek(place)
+        shutil.rmtree(place)
+        return described
+
+    monkeypatch.setattr(checkpoint, "peek", peek_and_lose)
+    assert "another process starts this run anew" in refused("predict", folder, photos)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")

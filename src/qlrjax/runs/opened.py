@@ -119,7 +119,11 @@ def _open(
     template = sessions.initial_state(settings, taught, untrained, extractor.quantized, kept.events)
     place = folder / marker.CHECKPOINTS
     restored = checkpoint.restore(place, template, described.settings, at=step)
-    assert restored is not None
+    if restored is None:  # `run --fresh` of another process has just thrown them away
+        raise ValueError(
+            f"the checkpoints in {printable(folder)} went away while they were read: another "
+            "process starts this run anew; ask again when it has learned an event"
+        )
     sound.check(restored.state, f"the checkpoint {restored.step} in {printable(folder)}")
     return OpenRun(
         settings=settings,
