@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from support import cases
 
+from qlrjax import weights
 from qlrjax.export.firmware import board as firmware_board
 from qlrjax.export.firmware import source
 from qlrjax.export.firmware import tables as firmware_tables
 from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
-from qlrjax.integer import frozen
+from qlrjax.integer import frozen, quantize
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, predicting
@@ -117,16 +118,43 @@ class Twin:
         return state_arrays(self.learner, self.state)
 
 
+class GraphTwin(Twin):
+    """A graph, of random weights unless some are given, quantized on noise."""
+
+    def __init__(self, network, latent_layer, protocol=PROTOCOL, parameters=None):
+        self.random = np.random.default_rng(7)
+        self.network, self.protocol, self.seed = network, protocol, 3
+        self.cut = Cut(
+            network, latent_layer if latent_layer >= 0 else network.last + 1 + latent_layer
+        )
+        self.learner = Learner(self.cut, protocol, strategies.named(protocol, 18))
+        parameters = weights.random(network, 4) if parameters is None else parameters
+        images = self.random.integers(0, 256, (24, *network.in_shape)).astype(np.uint8)
+        made = quantize.quantize(self.cut, parameters, images)
+        self.stage, self.latent_max = made.stage, made.latent_max
+        params, statistics = adaptive.init(self.cut, parameters)
+        memory = replay.init(18, self.cut.latent_shape, 6, made.latent_max, made.latent_min)
+        self.state = learner.init(self.learner, params, statistics, memory)
+
+    def images(self, labels):
+        means = np.random.default_rng(99).integers(40, 216, (self.network.classes, 1, 1, 1))
+        noise = self.random.normal(0, 40, (len(labels), *self.network.in_shape))
+        return np.clip(means[labels] + noise, 0, 255).astype(np.uint8)
+
+
 def state_arrays(learner, state):
     """A JAX learner as the arrays of qlr_learner."""
-    layers = learner.cut.normalised
+    layers, normalised = learner.cut.weighted, learner.cut.normalised
     training, memory = state.training, state.memory
     head = predicting(learner, state)["head"]
     structure = jax.tree.structure(training.params)
     momentum = jax.tree.unflatten(structure, jax.tree.leaves(training.optimizer))
     joined = {
         key: np.concatenate(
-            [np.zeros(0, np.float32), *(training.statistics[layer.name][key] for layer in layers)]
+            [
+                np.zeros(0, np.float32),
+                *(training.statistics[layer.name][key] for layer in normalised),
+            ]
         )
         for key in ("mean", "std")
     }

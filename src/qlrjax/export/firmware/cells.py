@@ -44,8 +44,19 @@ def of_stage(stage: Stage, shapes: Mapping[int, tuple[int, int, int]]) -> Cells:
     for index, layer in enumerate(stage):
         for source in frozen.sources(layer, index):
             until[source] = index
-    places: dict[int, int] = {frozen.IMAGE: 0}
-    for at in sorted(range(len(stage)), key=lambda at: -sizes[at]):
+    return lowest(sizes, until, {frozen.IMAGE: 0})
+
+
+def lowest(sizes: Mapping[int, int], until: Mapping[int, int], placed: Mapping[int, int]) -> Cells:
+    """Each as low as those allow that are there at the same time, the largest first.
+
+    Args:
+        sizes: Of each; it is there from its key on.
+        until: And until this key, that one included.
+        placed: Places that are given.
+    """
+    places = dict(placed)
+    for at in sorted(sizes.keys() - places.keys(), key=lambda at: (-sizes[at], at)):
         beside = sorted(
             (places[other], places[other] + _aligned(sizes[other]))
             for other in places
@@ -57,7 +68,7 @@ def of_stage(stage: Stage, shapes: Mapping[int, tuple[int, int, int]]) -> Cells:
                 break
             place = max(place, end)
         places[at] = place
-    return Cells(places, max(places[at] + _aligned(sizes[at]) for at in places))
+    return Cells(places, max([0, *(places[at] + _aligned(sizes[at]) for at in places)]))
 
 
 def _aligned(size: int) -> int:

@@ -13,7 +13,7 @@ from qlrjax.training.protocol import Protocol
 
 Macros = dict[str, object]
 
-_NORMALIZATIONS = {"running": 0, "batch": 1, "renorm": 2}
+_NORMALIZATIONS = {"running": 0, "batch": 1, "renorm": 2, "none": 3}
 _SYMBOLS = {
     "STATE": "qlr_state",
     "REPLAYS": "qlr_replays",

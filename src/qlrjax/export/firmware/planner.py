@@ -1,6 +1,6 @@
 """Where every buffer of the firmware lies, and what is kept or computed again so that it fits.
 
-With a mini-batch's own statistics every trained layer needs the whole mini-batch twice, so the
+With a mini-batch's own statistics every normalised layer needs the whole mini-batch twice, so the
 firmware walks it in slices, one pass a layer each way (`qlr_step.c`). What a pass needs of other
 layers is kept for the whole mini-batch, or computed again from the last kept outputs below. The
 planner takes the cheapest choice, in multiply-accumulates, that fits the target's memories.
@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 
+from qlrjax.export.firmware import graph, passes
 from qlrjax.export.firmware.shape import Shape
 from qlrjax.export.firmware.target import Memory, Target
 
@@ -25,7 +26,7 @@ class Choice:
     Attributes:
         slice: Samples of a walk at a time.
         kept: One for every trained layer: its outputs of the whole mini-batch stay.
-        keeps_gradient: The gradient of a layer's outputs stays from one pass to the next.
+        keeps_gradient: Gradients of outputs stay from one pass to the next.
         keeps_features: A late class's features stay instead of being computed in all 300 steps.
     """
 
@@ -137,19 +138,12 @@ def walk_floats(shape: Shape, choice: Choice) -> dict[str, int]:
         for layer, kept in zip(layers, choice.kept, strict=True)
     )
     inputs = max([shape.latent, *(layer.out_elements for layer in layers)])
-    gradient = max(
-        [
-            1,
-            *(max(layer.out_elements, layer.in_elements) for layer in layers[1:]),
-            *(layer.out_elements for layer in layers[:1]),
-        ]
-    )
-    stride = max([1, *(layer.out_elements for layer in layers)])
+    stride = graph.kept_elements(layers)
     patches = [layer.out_hw[1] * layer.fan_in for layer in layers if layer.kind == "conv"]
     return {
         "output": max(outputs, 1),
         "input": samples * inputs,
-        "gradient": samples * gradient if layers else 1,
+        "gradient": max(samples * graph.gradients(layers).bytes, 1),
         "kept_gradient": shape.minibatch * stride if choice.keeps_gradient else 1,
         "kept_stride": stride,
         "patch": max([1, *patches]),
@@ -165,7 +159,7 @@ def arena_of(shape: Shape, choice: Choice) -> dict[str, int]:
     walk = (
         floats["output"]
         + floats["input"]
-        + 2 * floats["gradient"]
+        + floats["gradient"]
         + floats["kept_gradient"]
         + floats["patch"]
         + choice.slice * (shape.features + shape.classes)
@@ -196,29 +190,7 @@ def arena_of(shape: Shape, choice: Choice) -> dict[str, int]:
 
 def step_macs(shape: Shape, choice: Choice) -> int:
     """Multiply-accumulates of one mini-batch, recomputation included."""
-    macs = [layer.macs for layer in shape.layers]
-    last = len(macs) - 1
-    head = 3 * shape.head if macs else 2 * shape.head
-
-    def restart(layer: int) -> int:
-        while layer > 0 and not choice.kept[layer - 1]:
-            layer -= 1
-        return layer
-
-    if not shape.own_statistics:
-        backward = sum(2 * count for count in macs) - (macs[0] if macs else 0)
-        return shape.minibatch * (sum(macs) + backward + head)
-    total = sum(sum(macs[restart(layer) : layer + 1]) for layer in range(len(macs)))
-    for target in range(last, -2, -1):
-        continues = choice.keeps_gradient and target < last
-        lowest, highest = max(target, 0), target + 1 if continues else last
-        start = lowest if choice.kept[lowest] else restart(lowest)
-        total += sum(macs[at] for at in range(start, highest + 1) if not choice.kept[at])
-        total += 0 if continues else head
-        first = target + 1 if continues else last
-        total += sum(macs[at] for at in range(target + 1, first + 1) if at > 0)
-        total += macs[target + 1] if target < last else 0
-    return shape.minibatch * total
+    return passes.step_macs(shape, choice.kept, choice.keeps_gradient)
 
 
 def _first_fit(shape: Shape, target: Target) -> Plan | None:
@@ -238,7 +210,7 @@ def _first_fit(shape: Shape, target: Target) -> Plan | None:
 
 def _choices(shape: Shape) -> Iterator[Choice]:
     count = len(shape.layers)
-    if shape.own_statistics and count:
+    if shape.own_statistics:
         kept = {tuple(at >= first for at in range(count)) for first in range(count + 1)}
         kept |= {tuple(at < end for at in range(count)) for end in range(count + 1)}
         gradients = (True, False)

@@ -66,7 +66,6 @@ class FirmwareSession:
 def _check(session: FirmwareSession) -> None:
     """Raises ValueError for what the firmware cannot do, naming the setting."""
     cut, protocol, memory = session.learner.cut, session.learner.protocol, session.state.memory
-    _check_graph(session)
     shapes = session.shapes
     latent = cut.latent_shape
     if (shapes[-1] if shapes else cut.image_shape) != latent or memory.shape != latent:
@@ -109,28 +108,3 @@ def _check_ways(strategy: Strategy, protocol: Protocol) -> None:
             raise ValueError(
                 f"the firmware has no {name} = {getattr(protocol, name)}; it learns with {wanted}"
             )
-
-
-def _check_graph(session: FirmwareSession) -> None:
-    """Raises ValueError unless the trained layers are a chain that the firmware can train.
-
-    The frozen stage may be any graph.
-    """
-    cut = session.learner.cut
-    before = cut.latent_name
-    for layer in cut.above[:-1]:
-        what = None
-        if not layer.has_weights:
-            what = f"trains no {layer.kind.replace('_', ' ')} layers"
-        elif layer.inputs != (before,):
-            what = "trains no branches"
-        elif not layer.batch_norm:
-            what = "trains no layers without batch norm"
-        elif layer.kind == "conv" and layer.index > cut.latent_layer:
-            what = "trains convolutions at the cut only"
-        if what:
-            raise ValueError(
-                f"the firmware {what}, such as {layer.name} of {cut.network.name}; cut further up "
-                "(qlrjax network lists the cuts)"
-            )
-        before = layer.name

@@ -18,7 +18,7 @@ class Shape:
     """Sizes of a session's firmware, in elements unless they say bytes.
 
     Attributes:
-        layers: Trained layers without the classifier.
+        layers: Trained layers without the classifier, and the adds and poolings between them.
         latent: Of one latent.
         features: That the classifier takes.
         classes: Of the classifier.
@@ -51,13 +51,13 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """Of the trained layers: weights, gamma and beta."""
-        return sum(layer.weights + 2 * layer.out_channels for layer in self.layers)
+        """Of the trained layers: weights, gamma and beta, or a bias."""
+        return parameters_of(self.layers)
 
     @property
     def channels(self) -> int:
-        """Of the trained layers."""
-        return sum(layer.out_channels for layer in self.layers)
+        """Of the layers with batch norm."""
+        return sum(layer.out_channels for layer in self.layers if layer.batch_norm)
 
     @property
     def head(self) -> int:
@@ -68,7 +68,7 @@ class Shape:
 def of_session(session: FirmwareSession, event_max: int) -> Shape:
     """Sizes of a session, for events of up to `event_max` images."""
     cut, protocol, state = session.learner.cut, session.learner.protocol, session.state
-    memory, layers, stage, shapes = state.memory, cut.normalised, session.stage, session.shapes
+    memory, layers, stage, shapes = state.memory, cut.above[:-1], session.stage, session.shapes
     pixels = {frozen.IMAGE: cut.image_shape} | dict(enumerate(shapes))
     tables = sum(
         packed_weights(layer)
@@ -78,9 +78,8 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
         for layer in stage
     )
     head = cut.features * cut.classes
-    parameters = sum(layer.weights + 2 * layer.out_channels for layer in layers)
     first = 4 * (head + cut.classes) if session.has_head else 0
-    first += 4 * (head + parameters) if keeps_momentum(state) else 0
+    first += 4 * (head + parameters_of(layers)) if keeps_momentum(state) else 0
     replay_bytes = latent_bytes(elements(memory.shape), memory.bits)
     first += int(memory.filled) * (replay_bytes + 2)
     return Shape(
@@ -92,14 +91,23 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
         slots=memory.slots,
         replay_bytes=replay_bytes,
         event_max=event_max,
-        own_statistics=protocol.normalization != "running"
+        own_statistics=protocol.normalization in ("batch", "renorm")
         and protocol.train_layers
-        and len(layers) > 0,
+        and len(cut.normalised) > 0,
         consolidates=session.consolidates,
         frozen_bytes=tables,
         frozen_cells=cells.of_stage(stage, pixels).bytes,
         patch_bytes=max([0, *(patch_bytes(layer) for layer in stage)]),
         first_bytes=first,
+    )
+
+
+def parameters_of(layers: tuple[Layer, ...]) -> int:
+    """Weights, and gamma and beta or a bias for every channel of a layer that has weights."""
+    return sum(
+        layer.weights + layer.out_channels * (2 if layer.batch_norm else 1)
+        for layer in layers
+        if layer.has_weights
     )
 
 

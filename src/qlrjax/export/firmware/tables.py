@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from qlrjax.export.firmware import cells, text
+from qlrjax.export.firmware import cells, graph, text
 from qlrjax.export.firmware.planner import Plan
 from qlrjax.export.firmware.session import FirmwareSession
-from qlrjax.export.firmware.shape import Shape, keeps_momentum, round_up
+from qlrjax.export.firmware.shape import Shape, keeps_momentum, parameters_of, round_up
 from qlrjax.integer import frozen
 from qlrjax.integer.frozen import IntegerLayer
 from qlrjax.network import Layer
@@ -103,9 +103,12 @@ def _frozen(session: FirmwareSession) -> str:
 
 
 def _layers(shape: Shape, plan: Plan) -> str:
+    links, places = graph.of_layers(shape.layers), graph.places_of(shape.layers)
     rows, weight, channel, output = [], 0, 0, 0
-    for layer, kept in zip(shape.layers, plan.choice.kept, strict=True):
+    for at, (layer, kept) in enumerate(zip(shape.layers, plan.choice.kept, strict=True)):
         gamma = weight + layer.weights
+        own = layer.out_channels
+        taken = ["QLR_THE_LATENT" if one == graph.LATENT else one for one in links.sources[at]]
         rows.append(
             text.struct(
                 {
@@ -117,20 +120,33 @@ def _layers(shape: Shape, plan: Plan) -> str:
                         layer.stride,
                         layer.padding,
                     ),
+                    "form": _form(layer),
+                    "kept": int(kept),
+                    "learns": int(links.learns[at]),
+                    "input": taken[0],
+                    "input_b": taken[-1],
+                    "until": links.until[at],
                     "weight": weight,
                     "gamma": gamma,
-                    "beta": gamma + layer.out_channels,
+                    "beta": gamma + own if layer.batch_norm else gamma,
                     "channel": channel,
                     "output": output,
-                    "kept": int(kept),
+                    "gradient": places[at] * plan.choice.slice,
                     "low": _BOUNDS[layer.activation][0],
                     "high": _BOUNDS[layer.activation][1],
                 }
             )
         )
-        weight, channel = gamma + 2 * layer.out_channels, channel + layer.out_channels
+        weight += parameters_of((layer,))
+        channel += own if layer.batch_norm else 0
         output += layer.out_elements * (shape.minibatch if kept else plan.choice.slice)
     return text.rows("qlr_layer", "qlr_layers", "QLR_LAYERS", rows)
+
+
+def _form(layer: Layer) -> str:
+    if not layer.has_weights:
+        return "QLR_PLAIN"
+    return "QLR_NORMALISED" if layer.batch_norm else "QLR_BIASED"
 
 
 def _shape(
@@ -153,22 +169,22 @@ def _shape(
 
 
 def flat_layers(layers: tuple[Layer, ...], tree: dict[str, Any]) -> np.ndarray:
-    """Weight, gamma and beta of every layer behind one another, as qlr_state.layers has them."""
+    """Weight, and gamma and beta or bias, layer by layer, as qlr_state.layers has them."""
     parts = [
         np.asarray(tree[layer.name][field], np.float32).ravel()
         for layer in layers
-        for field in ("weight", "gamma", "beta")
+        for field in ("weight", *(("gamma", "beta") if layer.batch_norm else ("bias",)))
     ]
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def _first(session: FirmwareSession) -> str:
     training, memory = session.state.training, session.state.memory
-    layers = session.learner.cut.normalised
+    layers, normalised = session.learner.cut.weighted, session.learner.cut.normalised
     statistics = [
         np.asarray(training.statistics[layer.name][key], np.float32)
         for key in ("mean", "std")
-        for layer in layers
+        for layer in normalised
     ]
     filled = int(memory.filled)
     arrays = {

@@ -59,8 +59,7 @@ void qlr_logits(const uint8_t *image, float *logits)
     const qlr_slice slice = {&batch, 0, 1};
     qlr_frozen_run(image, qlr_latent);
     qlr_take_running();
-    if (QLR_LAYERS > 0)
-        qlr_forward(&slice, 0, QLR_LAST_LAYER);
+    qlr_forward(&slice, NULL);
     qlr_pool(&slice);
     qlr_classify(&slice, qlr_state.head);
     memcpy(logits, qlr_arena.learn.walk.logits, sizeof(float) * QLR_CLASSES);

@@ -24,8 +24,7 @@ static const float *features_of(uint32_t item)
                                         : QLR_EVENT_MAX + (item - qlr_event.count));
     const qlr_batch batch = {&row, NULL, 1};
     const qlr_slice slice = {&batch, 0, 1};
-    if (QLR_LAYERS > 0)
-        qlr_forward(&slice, 0, QLR_LAST_LAYER);
+    qlr_forward(&slice, NULL);
     qlr_pool(&slice);
     return qlr_arena.late.walk.features;
 }

@@ -76,11 +76,16 @@ typedef struct {
 
 static line line_of(const qlr_layer *own, uint32_t channel)
 {
-    const uint32_t c = own->channel + channel;
-    const float gamma = qlr_state.layers[own->gamma + channel];
-    const float beta = qlr_state.layers[own->beta + channel];
-    const line found = {norms->mean[c], gamma * (norms->r[c] / norms->deviation[c]),
-                        gamma * norms->d[c] + beta};
+    line found = {0.0f, 1.0f, 0.0f};
+    if (own->form == QLR_NORMALISED) {
+        const uint32_t c = own->channel + channel;
+        const float gamma = qlr_state.layers[own->gamma + channel];
+        found.mean = norms->mean[c];
+        found.gain = gamma * (norms->r[c] / norms->deviation[c]);
+        found.offset = gamma * norms->d[c] + qlr_state.layers[own->beta + channel];
+    } else if (own->form == QLR_BIASED) {
+        found.offset = qlr_state.layers[own->beta + channel];
+    }
     return found;
 }
 
@@ -123,6 +128,18 @@ void qlr_sum_gradient(uint32_t layer, const float *y, const float *g, uint32_t s
         }
         norms->sum_g[c] += sum;
         norms->sum_gn[c] += product / norms->deviation[c];
+    }
+}
+
+void qlr_sum_bias(uint32_t layer, const float *g, uint32_t samples)
+{
+    const qlr_layer *own = &qlr_layers[layer];
+    const uint32_t channels = own->shape.out_c, end = samples * pixels_of(own) * channels;
+    for (uint32_t channel = 0; channel < channels; channel++) {
+        float sum = 0.0f;
+        for (uint32_t i = channel; i < end; i += channels)
+            sum += g[i];
+        qlr_state.momentum[own->beta + channel] += sum;
     }
 }
 

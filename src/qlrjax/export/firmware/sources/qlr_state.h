@@ -33,13 +33,23 @@ typedef struct {
     uint32_t input, input_b, output; /* places in the arena's cells */
 } qlr_frozen_layer;
 
-/* A trained layer. Offsets count floats. */
+#define QLR_THE_LATENT 0xffffffffu /* an input that is what the learner was given */
+
+/* What a layer makes of its sums before the activation. */
+enum { QLR_PLAIN, QLR_BIASED, QLR_NORMALISED };
+
+/* A trained layer, or an add or a pooling above the cut. Offsets count floats. */
 typedef struct {
     qlr_shape shape;
-    uint32_t weight, gamma, beta; /* in qlr_state.layers */
-    uint32_t channel;             /* of its first channel among all */
+    uint8_t form;
+    uint8_t kept;                 /* 1: its outputs of the whole mini-batch stay; 0: of a slice */
+    uint8_t learns;               /* 1: it or a layer below has weights: its gradient is wanted */
+    uint32_t input, input_b;      /* layers that it takes; the second is an add's */
+    uint32_t until;               /* the last layer that takes its outputs; QLR_LAYERS: the head */
+    uint32_t weight, gamma, beta; /* in qlr_state.layers; a bias is a beta */
+    uint32_t channel;             /* of its first channel among all that are normalised */
     uint32_t output;              /* in qlr_walk.y */
-    uint32_t kept;                /* 1: its outputs of the whole mini-batch stay; 0: of a slice */
+    uint32_t gradient;            /* of its outputs, in qlr_walk.g */
     float low, high;              /* between which its activation lets values through */
 } qlr_layer;
 
@@ -83,10 +93,10 @@ extern qlr_event_buffer qlr_event;
 
 /* FP32 values of one walk through the trained layers, QLR_SLICE samples at a time. */
 typedef struct {
-    float y[QLR_OUTPUT_FLOATS];         /* linear outputs */
+    float y[QLR_OUTPUT_FLOATS];         /* outputs before bias, normalisation and activation */
     float x[QLR_INPUT_FLOATS];          /* inputs of the layer at work */
-    float g[2][QLR_GRADIENT_FLOATS];    /* gradients: a layer reads one and writes the other */
-    float kept_g[QLR_KEPT_GRADIENT_FLOATS]; /* of the whole mini-batch, if it is kept */
+    float g[QLR_GRADIENT_FLOATS];       /* gradients, where qlrjax has placed them */
+    float kept_g[QLR_KEPT_GRADIENT_FLOATS]; /* of the whole mini-batch, if they are kept */
     float patches[QLR_PATCH_FLOATS];    /* rows of a convolution's inputs */
     float features[QLR_SLICE * QLR_FEATURES];
     float logits[QLR_SLICE * QLR_CLASSES];

@@ -1,9 +1,9 @@
 /* Gradients are added to the momenta directly: m = momentum * m + decay * w + gradient.
  *
- * With the mini-batch's own statistics, every layer needs the whole mini-batch twice: its mean and
- * deviation before the next layer can start, and the gradient's mean and slope before the layer
- * below can. So there is one pass over the slices per layer each way, and what a pass needs of the
- * layers below or above is kept where the planner found room, or computed again.
+ * With the mini-batch's own statistics, every normalised layer needs the whole mini-batch twice: its
+ * mean and deviation before the next layer can start, and the gradient's mean and slope before the
+ * layer below can. So there is one pass over the slices per such layer each way, and what a pass
+ * needs of the layers below or above is kept where the planner found room, or computed again.
  */
 #include "qlr_step.h"
 
@@ -13,7 +13,8 @@
 #include "qlr_layers.h"
 #include "qlr_products.h"
 
-#define OWN_STATISTICS (QLR_NORMALIZATION != QLR_RUNNING && QLR_LAYERS > 0)
+#define OWN_STATISTICS                                                                            \
+    ((QLR_NORMALIZATION == QLR_BATCH || QLR_NORMALIZATION == QLR_RENORM) && QLR_CHANNELS > 0)
 
 enum { NOTHING_BELOW = -1 };
 
@@ -31,21 +32,29 @@ static int next_slice(qlr_slice *slice)
     return 1;
 }
 
-/* Mean and deviation of every layer over the mini-batch, from the lowest up. */
+/* Mean and deviation of every normalised layer over the mini-batch, from the lowest up; what else
+ * is kept comes to its place. */
 static void measure_layers(const qlr_batch *batch, const qlr_limits *limits)
 {
     for (uint32_t layer = 0; layer != QLR_LAYERS; layer++) {
+        const int normalised = qlr_layers[layer].form == QLR_NORMALISED;
         qlr_slice slice = {batch, 0, 0};
+        qlr_todo todo = {{0}};
+        if (!normalised && !qlr_layers[layer].kept)
+            continue;
+        todo.layer[layer] = 1;
+        qlr_add_missing(&todo);
         while (next_slice(&slice)) {
-            qlr_forward(&slice, qlr_restart(layer), layer);
-            qlr_measure(layer, qlr_output(&slice, layer), slice.count, slice.first);
+            qlr_forward(&slice, &todo);
+            if (normalised)
+                qlr_measure(layer, qlr_output(&slice, layer), slice.count, slice.first);
         }
-        qlr_measured(layer, batch->count, limits);
+        if (normalised)
+            qlr_measured(layer, batch->count, limits);
     }
 }
 
-/* The head's part of a slice: the loss, the head's gradient if wanted, and the masked gradient of
- * the last layer in g[0]. */
+/* The head's part of a slice: the loss, the head's gradient if wanted, and the last layer's. */
 static float head_back(const qlr_slice *slice, const float *head, int learn)
 {
     qlr_pool(slice);
@@ -57,77 +66,118 @@ static float head_back(const qlr_slice *slice, const float *head, int learn)
     if (QLR_LAYERS > 0 && QLR_TRAIN_LAYERS) {
         qlr_multiply_back(walk->logits, head, walk->features, slice->count, QLR_FEATURES,
                           QLR_CLASSES);
-        qlr_unpool(slice, walk->features, walk->g[0]);
-        qlr_mask(QLR_LAST_LAYER, qlr_output(slice, QLR_LAST_LAYER), walk->g[0], slice->count);
+        qlr_unpool(slice, walk->features, qlr_gradient(QLR_LAST_LAYER));
     }
     return loss;
 }
 
-/* From the masked gradient of layer `from` in g[0] down to that of layer `to`; returns where it is.
- * `all` as in qlr_norm_back. Weight gradients are added in layers up to `learn`. */
-static float *layers_back(const qlr_slice *slice, int32_t from, int32_t to, int32_t learn,
-                          uint32_t all)
+/* A pass back over the slices. It ends at the normalised layer `target`, whose sums it takes; the
+ * one before it ended at `above`, QLR_LAYERS where there is none. Layers between the two learn. */
+typedef struct {
+    int32_t target, above;
+    int32_t from; /* the first layer at work: `above` if its gradient was kept, else the last one */
+} reach;
+
+/* The gradient of a layer's outputs y, from that behind its activation. */
+static void through_activation(const qlr_slice *slice, uint32_t layer)
 {
-    float *g = walk->g[0], *dx = walk->g[1];
-    for (int32_t at = from; at > to; at--) {
+    qlr_mask(layer, qlr_output(slice, layer), qlr_gradient(layer), slice->count);
+}
+
+/* From the gradients that layers above `from` or the head have left down to that of `target`. `all`
+ * as in qlr_norm_back. */
+static void layers_back(const qlr_slice *slice, const reach *pass, uint32_t all)
+{
+    for (int32_t at = pass->from; at > pass->target; at--) {
         const uint32_t layer = (uint32_t)at;
+        const qlr_layer *own = &qlr_layers[layer];
         const float *y = qlr_output(slice, layer);
-        if (!OWN_STATISTICS)
-            qlr_sum_gradient(layer, y, g, slice->count);
-        qlr_norm_back(layer, y, g, slice->count, all);
-        if (at <= learn)
-            qlr_layer_outer(layer, qlr_input(slice, layer), g,
-                            qlr_state.momentum + qlr_layers[layer].weight, slice->count);
-        if (at == 0)
-            break;
-        qlr_layer_back(layer, g, dx, slice->count);
-        qlr_mask(layer - 1, qlr_output(slice, layer - 1), dx, slice->count);
-        float *swap = g;
-        g = dx;
-        dx = swap;
+        float *g = qlr_gradient(layer);
+        if (!own->learns)
+            continue;
+        through_activation(slice, layer);
+        if (own->form == QLR_NORMALISED) {
+            if (!OWN_STATISTICS)
+                qlr_sum_gradient(layer, y, g, slice->count);
+            qlr_norm_back(layer, y, g, slice->count, all);
+        }
+        if (own->form == QLR_BIASED && at <= pass->above)
+            qlr_sum_bias(layer, g, slice->count);
+        if (own->form != QLR_PLAIN && at <= pass->above)
+            qlr_layer_outer(slice, layer);
+        qlr_layer_back(slice, layer);
     }
-    return g;
 }
 
-/* Copies a slice's gradient of a layer to where it stays from one pass to the next, or back. */
-static void keep_gradient(const qlr_slice *slice, uint32_t layer, float *g, int back)
+/* Copies a slice's gradients of layers up to `above` that those behind it have left, to where they
+ * stay from one pass to the next, or back. */
+static void keep_gradients(const qlr_slice *slice, int32_t above, int back)
 {
-    const qlr_shape *s = &qlr_layers[layer].shape;
-    const uint32_t size = (uint32_t)s->out_h * s->out_w * s->out_c;
-    for (uint32_t i = 0; i < slice->count; i++, g += size) {
+    for (uint32_t i = 0; i < slice->count; i++) {
         float *kept = walk->kept_g + (slice->first + i) * QLR_KEPT_STRIDE;
-        memcpy(back ? g : kept, back ? kept : g, sizeof(float) * size);
+        for (int32_t at = 0; at <= above; at++) {
+            const qlr_layer *own = &qlr_layers[at];
+            const uint32_t size = (uint32_t)own->shape.out_h * own->shape.out_w * own->shape.out_c;
+            float *g = qlr_gradient((uint32_t)at) + i * size;
+            if ((int32_t)own->until <= above || !own->learns)
+                continue;
+            memcpy(back ? g : kept, back ? kept : g, sizeof(float) * size);
+            kept += size;
+        }
     }
 }
 
-/* A pass over the mini-batch that ends at `target`, whose sums it takes: the head's gradient in the
- * first one, the weight gradient of the layer above in the others. */
-static float pass_back(const qlr_batch *batch, const float *head, int32_t target)
+/* Kept outputs are there already; others that a pass reads are computed again. */
+static qlr_todo outputs_for(const reach *pass)
 {
-    const int32_t last = QLR_LAYERS - 1;
-    const int continues = QLR_KEEPS_GRADIENT && target < last;
-    const uint32_t lowest = target > 0 ? (uint32_t)target : 0;
+    qlr_todo todo = {{0}};
+    for (int32_t at = pass->target > 0 ? pass->target : 0; at <= pass->from; at++) {
+        const qlr_layer *own = &qlr_layers[at];
+        const int learns = own->form != QLR_PLAIN && at <= pass->above;
+        todo.layer[at] = !own->kept;
+        if (at > pass->target && (learns || own->shape.kind == QLR_MAX_POOL))
+            qlr_add_inputs(&todo, (uint32_t)at);
+    }
+    qlr_add_missing(&todo);
+    return todo;
+}
+
+static float pass_back(const qlr_batch *batch, const float *head, const reach *pass)
+{
+    const int is_first = pass->above == QLR_LAYERS, continues = QLR_KEEPS_GRADIENT && !is_first;
+    const qlr_todo todo = outputs_for(pass);
     qlr_slice slice = {batch, 0, 0};
     float loss = 0.0f;
     while (next_slice(&slice)) {
-        /* Kept outputs are there already; the layers between them are computed again. */
-        const uint32_t highest = continues ? (uint32_t)(target + 1) : (uint32_t)last;
-        const uint32_t from = qlr_layers[lowest].kept ? lowest : qlr_restart(lowest);
-        for (uint32_t layer = from; layer <= highest; layer++)
-            if (!qlr_layers[layer].kept)
-                qlr_forward(&slice, layer, layer);
-        if (continues) {
-            keep_gradient(&slice, (uint32_t)(target + 1), walk->g[0], 1);
-        } else {
-            loss += head_back(&slice, head, target == last);
-        }
-        float *g = layers_back(&slice, continues ? target + 1 : last, target, target + 1,
-                               batch->count);
-        if (target == NOTHING_BELOW)
+        qlr_forward(&slice, &todo);
+        if (continues)
+            keep_gradients(&slice, pass->above, 1);
+        else
+            loss += head_back(&slice, head, is_first);
+        layers_back(&slice, pass, batch->count);
+        if (pass->target == NOTHING_BELOW)
             continue;
-        qlr_sum_gradient((uint32_t)target, qlr_output(&slice, (uint32_t)target), g, slice.count);
+        const uint32_t target = (uint32_t)pass->target;
+        through_activation(&slice, target);
+        qlr_sum_gradient(target, qlr_output(&slice, target), qlr_gradient(target), slice.count);
         if (QLR_KEEPS_GRADIENT)
-            keep_gradient(&slice, (uint32_t)target, g, 0);
+            keep_gradients(&slice, pass->target, 0);
+    }
+    return loss;
+}
+
+/* One pass a normalised layer, from the last one down, and one for what is below. */
+static float passes_back(const qlr_batch *batch, const float *head)
+{
+    reach pass = {QLR_LAYERS - 1, QLR_LAYERS, QLR_LAYERS - 1};
+    float loss = 0.0f;
+    for (; pass.target >= NOTHING_BELOW; pass.target--) {
+        if (pass.target >= 0 && qlr_layers[pass.target].form != QLR_NORMALISED)
+            continue;
+        const float sum = pass_back(batch, head, &pass);
+        loss = pass.above == QLR_LAYERS ? sum : loss;
+        pass.above = pass.target;
+        pass.from = QLR_KEEPS_GRADIENT ? pass.above : QLR_LAYERS - 1;
     }
     return loss;
 }
@@ -135,14 +185,14 @@ static float pass_back(const qlr_batch *batch, const float *head, int32_t target
 /* With running statistics, or none to train, samples do not meet: one pass does all. */
 static float pass_once(const qlr_batch *batch, const float *head)
 {
+    const reach all = {NOTHING_BELOW, QLR_LAYERS, QLR_LAYERS - 1};
     qlr_slice slice = {batch, 0, 0};
     float loss = 0.0f;
     while (next_slice(&slice)) {
-        if (QLR_LAYERS > 0)
-            qlr_forward(&slice, 0, QLR_LAST_LAYER);
+        qlr_forward(&slice, NULL);
         loss += head_back(&slice, head, 1);
         if (QLR_TRAIN_LAYERS)
-            layers_back(&slice, QLR_LAYERS - 1, NOTHING_BELOW, QLR_LAYERS, 0);
+            layers_back(&slice, &all, 0);
     }
     return loss;
 }
@@ -152,6 +202,8 @@ static void update_layers(const qlr_rates *rates)
 {
     for (uint32_t layer = 0; layer != QLR_LAYERS; layer++) {
         const qlr_layer *own = &qlr_layers[layer];
+        if (own->form != QLR_NORMALISED)
+            continue;
         for (uint32_t channel = 0; channel < own->shape.out_c; channel++) {
             const uint32_t c = own->channel + channel;
             qlr_state.momentum[own->beta + channel] += norms->sum_g[c];
@@ -201,10 +253,7 @@ float qlr_step(const qlr_rates *rates, uint32_t samples, uint32_t index)
     memset(norms->sum_g, 0, sizeof norms->sum_g);
     memset(norms->sum_gn, 0, sizeof norms->sum_gn);
     if (OWN_STATISTICS && QLR_TRAIN_LAYERS)
-        for (int32_t target = QLR_LAYERS - 1; target >= NOTHING_BELOW; target--) {
-            const float sum = pass_back(&batch, rates->head, target);
-            loss = target == QLR_LAYERS - 1 ? sum : loss;
-        }
+        loss = passes_back(&batch, rates->head);
     else
         loss = pass_once(&batch, rates->head);
     if (QLR_TRAIN_LAYERS)
