@@ -7,6 +7,7 @@ from jaxtyping import Float32
 
 from qlrjax.integer import contract
 from qlrjax.integer.frozen import Stage
+from qlrjax.network import Cut
 from qlrjax.training.learner import Learner, LearnerState, predicting
 from qlrjax.training.protocol import FLOAT_BITS, Protocol
 from qlrjax.training.strategies import Ar1Star, CwrStar, Quota, Strategy
@@ -81,12 +82,24 @@ def _check(session: FirmwareSession) -> None:
     _check_ways(session.learner.strategy, protocol)
     if protocol.maps != "float32":
         raise ValueError("the firmware keeps its maps in float32; learn with --maps float32")
+    _check_windows(cut)
     for index, layer in enumerate(session.stage):
         rows, columns = layer.weight.shape[:2] if layer.weight.ndim > 2 else layer.window
         if rows * columns > _KERNEL_AREA_MAX:
             raise ValueError(
                 f"layer {index} has a kernel of {rows * columns} positions, and the firmware's "
                 f"kernels take up to {_KERNEL_AREA_MAX}"
+            )
+
+
+def _check_windows(cut: Cut) -> None:
+    """Raises ValueError for a maximum of nothing: a window that may lie in the padding."""
+    for layer in cut.above[:-1]:
+        sides = zip(layer.kernel_hw, layer.padding, strict=True)
+        if layer.kind == "max_pool" and any(max(pad) >= size for size, pad in sides):
+            raise ValueError(
+                f"layer {layer.name} of {cut.network.name} pads a whole window, and the firmware "
+                "finds no maximum there; cut further up (qlrjax network lists the cuts)"
             )
 
 
