@@ -71,6 +71,7 @@ def gradients(layers: tuple[Layer, ...]) -> cells.Cells:
     return cells.lowest(sizes, dict(enumerate(graph.until)), {})
 
 
+@functools.lru_cache(maxsize=64)
 def kept_elements(layers: tuple[Layer, ...]) -> int:
     """Elements of the gradients of one sample that may wait between two passes, at most."""
     graph = of_layers(layers)

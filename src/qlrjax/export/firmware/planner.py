@@ -232,8 +232,9 @@ def _place(buffers: tuple[Buffer, ...], target: Target) -> dict[str, Memory] | N
         sizes[one.symbol] = sizes.get(one.symbol, 0) + one.bytes
     symbols = sorted(sizes, key=lambda name: -sizes[name])
     options = [[m for m in target.memories if kinds[name] in m.holds] for name in symbols]
+    free = {memory.name: memory.bytes - target.reserved(memory) for memory in target.memories}
     for places in itertools.product(*options):
-        room = {memory.name: memory.bytes - target.reserved(memory) for memory in target.memories}
+        room = dict(free)
         for name, memory in zip(symbols, places, strict=True):
             room[memory.name] -= sizes[name]
         if min(room.values()) >= 0:
