@@ -196,8 +196,8 @@ def test_a_huge_leaf_is_refused_before_memory_is_taken(tmp_path):
 
 def test_a_later_format_is_not_damage(tmp_path):
     save_run(tmp_path, 1)
-    rewrite_manifest(tmp_path / "00000001", lambda values: values.update(schema=2))
-    with pytest.raises(manifest.UnknownSchema, match="format 2, this qlrjax reads format 1"):
+    rewrite_manifest(tmp_path / "00000001", lambda values: values.update(schema=3))
+    with pytest.raises(manifest.UnknownSchema, match="format 3, this qlrjax reads format 2"):
         checkpoint.restore(tmp_path, toy.start(), toy.SETTINGS)
     assert checkpoint.steps(tmp_path) == [1]
 
@@ -212,6 +212,22 @@ def test_an_orbax_that_cannot_read_intact_files_is_not_damage(tmp_path, monkeypa
     with pytest.raises(ValueError, match="intact, but Orbax cannot read it"):
         checkpoint.restore(tmp_path, toy.start(), toy.SETTINGS)
     assert checkpoint.steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("small", [0, 1, 24, 2**20])
+def test_leaves_of_any_size_and_type_come_back_alone_or_together(tmp_path, monkeypatch, small):
+    """Odd sizes put the next leaf where its type would not be aligned; 0 is the older format's."""
+    monkeypatch.setattr(snapshot, "_SMALL_BYTES", small)
+    state = {
+        "flag": jnp.asarray([True, False, True]),
+        "number": jnp.asarray(3, jnp.int32),
+        "none": jnp.zeros((0, 5), jnp.float32),
+        "codes": jnp.arange(7, dtype=jnp.uint8),
+        "weights": jnp.asarray([[1.5, -2.0, 3.25], [jnp.inf, -0.0, 1e-38]], jnp.float32),
+        "halves": jnp.asarray([0.5, 65504.0, -1.0], jnp.float16),
+    }
+    checkpoint.save(tmp_path, 1, state, toy.SETTINGS, [])
+    assert_same(checkpoint.restore(tmp_path, state, toy.SETTINGS).state, state)
 
 
 def test_peek_tells_what_restore_will_use(tmp_path):

@@ -111,9 +111,9 @@ def test_paths_cannot_leave_the_checkpoint(path):
         manifest.decode(changed(files={path: {"bytes": 1, "sha256": 64 * "a"}}))
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None, True, 1.0])
+@pytest.mark.parametrize("schema", [0, 3, "1", None, True, 1.0])
 def test_other_formats_are_named(schema):
-    with pytest.raises(manifest.UnknownSchema, match="this qlrjax reads format 1"):
+    with pytest.raises(manifest.UnknownSchema, match="this qlrjax reads format 2"):
         manifest.decode(changed(schema=schema))
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from qlrjax.runs.leaves import Leaf
 
-SCHEMA = 1
+# Format 1, of earlier versions, keeps every leaf for itself, see `snapshot`.
+SCHEMA, READ = 2, (1, 2)
 SIZE_LIMIT_BYTES = 16 * 2**20
 _ENTRY_LIMIT = 100_000
 _DEPTH_LIMIT = 16
@@ -100,9 +101,10 @@ def decode(data: bytes) -> Manifest:
         raise InvalidManifest(f"the manifest is not JSON: {error}") from error
     values = _object(values, "the manifest")
     schema = values.get("schema")
-    if schema != SCHEMA or type(schema) is not int:
+    if schema not in READ or type(schema) is not int:
         raise UnknownSchema(
-            f"the checkpoint has format {str(schema)[:20]}, this qlrjax reads format {SCHEMA}; "
+            f"the checkpoint has format {str(schema)[:20]}, this qlrjax reads format {SCHEMA} "
+            f"and older ones; "
             "use the version of qlrjax that wrote it"
         )
     fields = {field.name for field in dataclasses.fields(Manifest)} | {"settings_sha256"}
@@ -119,6 +121,7 @@ def decode(data: bytes) -> Manifest:
         files=_files(_object(values["files"], "files")),
         fingerprint=_fingerprint(_object(values["fingerprint"], "fingerprint")),
         extra=_json(values["extra"], "extra"),
+        schema=schema,
     )
 
 

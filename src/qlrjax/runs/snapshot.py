@@ -1,6 +1,6 @@
 """One checkpoint on disk: arrays, log and manifest in a folder, verified from end to end.
 
-    00000012/state/                 the leaves, an Orbax checkpoint
+    00000012/state/                 the leaves, an Orbax checkpoint; small ones are one array
     00000012/records.jsonl          the log of events up to this step
     00000012/manifest.json          see `manifest`: digests of all of these files and of every leaf
     00000012/manifest.json.sha256   digest of the manifest, as `sha256sum` writes it
@@ -32,6 +32,9 @@ from qlrjax.runs.runfolder import Record
 
 _MANIFEST, _RECORDS, _STATE = "manifest.json", "records.jsonl", "state"
 _SUM = f"{_MANIFEST}.sha256"
+# Orbax spends a millisecond on every array, and a few strings that TensorStore never frees; leaves
+# below this many bytes are one array, called "", each after the other in the order of their names.
+_SMALL_BYTES = 2**20
 # Orbax's own files, the manifest and the log, beyond the bytes of the leaves: at least this much
 # room is asked for, and at most that much is believed.
 _OVERHEAD_ON_DISK_BYTES = 64 * 2**10
@@ -73,7 +76,7 @@ def write(
     # Compression costs more time than it saves bytes here.
     context.array.saving.use_compression = False
     with context, _quiet(), _plainly_named(place) as plain:
-        ocp.save(os.fspath(plain / _STATE), _nonempty(arrays))
+        ocp.save(os.fspath(plain / _STATE), _packed(arrays, _SMALL_BYTES))
     (place / _RECORDS).write_bytes(runfolder.encode_records(records))
     digests = {
         path: manifest.File((place / path).stat().st_size, _digest(place / path))
@@ -162,6 +165,7 @@ def read(
 
 
 def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
+    small = _SMALL_BYTES if described.schema > 1 else 0
     try:
         targets = {
             name: np.empty(leaf.shape, leaf.dtype) for name, leaf in described.leaves.items()
@@ -170,7 +174,8 @@ def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
         raise Damaged("its manifest asks for more memory than there is") from error
     try:
         with _quiet(), _plainly_named(place) as plain:
-            loaded = ocp.load(os.fspath(plain / _STATE), _nonempty(targets))
+            loaded = ocp.load(os.fspath(plain / _STATE), _packed(targets, small))
+        return _unpacked(loaded, targets, small)
     except Exception as error:
         # Its files are what was written, so it is not damaged.
         writer = described.fingerprint.get("orbax-checkpoint", "of another version")
@@ -178,13 +183,35 @@ def _load_arrays(place: Path, described: Manifest) -> dict[str, np.ndarray]:
             f"checkpoint {place} is intact, but Orbax cannot read it ({describe_error(error)}); "
             f"use the Orbax that wrote it, {writer}"
         ) from error
-    return {name: np.asarray(loaded.get(name, targets[name])) for name in targets}
 
 
-def _nonempty(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Orbax has no arrays without elements, nor trees without arrays; shapes rebuild the former."""
-    kept = {name: array for name, array in arrays.items() if array.size}
-    return {**kept, "": np.zeros(1, np.uint8)}
+def _packed(arrays: Mapping[str, np.ndarray], small: int) -> dict[str, np.ndarray]:
+    """What Orbax keeps; it has no arrays without elements, which shapes rebuild."""
+    parts = [_bytes_of(arrays[name]) for name in _below(arrays, small)]
+    large = {name: a for name, a in arrays.items() if a.size and a.nbytes >= small}
+    together = np.concatenate([np.zeros(0, np.uint8), *parts])
+    return {**large, "": together if together.size else np.zeros(1, np.uint8)}
+
+
+def _unpacked(
+    loaded: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray], small: int
+) -> dict[str, np.ndarray]:
+    """Inverse of `_packed`; targets have the shapes and types, and take what is small."""
+    start, together = 0, np.asarray(loaded[""])
+    for name in _below(targets, small):
+        size = targets[name].nbytes
+        _bytes_of(targets[name])[:] = together[start : start + size]
+        start += size
+    return {name: np.asarray(loaded.get(name, own)) for name, own in targets.items()}
+
+
+def _below(arrays: Mapping[str, np.ndarray], small: int) -> list[str]:
+    return sorted(name for name, array in arrays.items() if array.nbytes < small)
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """uint8[n], a view: leaves are in C order."""
+    return array.reshape(-1).view(np.uint8)
 
 
 def _verify_files(place: Path, described: Manifest) -> None:
