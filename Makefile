@@ -18,11 +18,11 @@ run: $(VENV)/.installed
 
 # make test: the whole suite, under 10 minutes on 2 cores
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --durations=12
 
 # make long-test: what takes more than ten seconds a test: pages carried out, whole sessions, attacks; 12 minutes
 long-test: $(VENV)/.developing
-	$(BIN)/python -m pytest --numprocesses 2 -m long
+	$(BIN)/python -m pytest --numprocesses 2 -m long --durations=12
 
 # What the boards need; Debian's packages, installed where that is allowed and left alone elsewhere.
 BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \

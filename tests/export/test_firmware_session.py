@@ -50,7 +50,12 @@ def events(twin, count=5):
     return [twin.random.integers(0, twin.network.classes - 1, size) for size in sizes]
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+# The others take ten seconds or more and share what they test with these.
+QUICK = ("two layers, renorm", "two layers, running", "head only", "plain head", "no replays")
+CASES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in SESSIONS]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_five_events_are_those_of_jax(name, tmp_path):
     twin = firmware.Twin(**SESSIONS[name])
     twin.export(tmp_path)

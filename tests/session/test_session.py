@@ -144,7 +144,7 @@ def test_variants_run_and_fill_the_matrix(name):
         assert records[-1]["accuracy"] < base()[1][-1]["accuracy"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_native_rehearsal_stores_images():
     """l = 0: nothing is frozen, codes are pixels, everything is trained."""
     settings = dataclasses.replace(

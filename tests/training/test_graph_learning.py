@@ -114,6 +114,7 @@ def test_replays_of_latents_below_zero_come_back(bits):
     assert np.abs(np.asarray(again) - real).max() <= step / 2 + 1e-5
 
 
+@pytest.mark.long
 def test_a_session_learns_on_a_graph():
     """ResNet8 cut after its second residual block: one more add and shortcut are trained."""
     settings = Settings(
