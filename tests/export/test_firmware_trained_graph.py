@@ -96,6 +96,7 @@ def test_a_file_with_folded_batch_norm_learns_as_in_jax(tmp_path):
     learns_as_jax(firmware.GraphTwin(network, cut, NONE, parameters), tmp_path)
 
 
+@pytest.mark.long
 @needs_compiler
 def test_whatever_is_kept_the_same_is_learned(own, tmp_path, monkeypatch):
     """Slices, outputs that are computed again, and gradients that wait for the next pass or not."""

@@ -102,6 +102,7 @@ def channels_last(kind):
     return kind in ("pointwise", "conv", "pool")
 
 
+@pytest.mark.long
 def test_timed_programs_give_the_bits_of_the_calibrated_stage(calibrated):
     network, stage = calibrated
     assert len(stage) == network.last + 1

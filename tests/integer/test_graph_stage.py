@@ -120,6 +120,7 @@ def test_networks_run_as_the_oracle_says(name, hw):
     assert len(got) == len(cut.below) + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "hw"), NETWORKS)
 def test_five_cuts_run_in_onnx_runtime_to_the_same_codes(name, hw):
     pytest.importorskip("onnxruntime", reason="needs the extra qlrjax[onnx]")

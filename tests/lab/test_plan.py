@@ -206,7 +206,7 @@ def plan_units(text):
     return command.quantity("--memory", text, command._BYTES, "64MB")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_space_is_answered():
     chip = space.load("vega")
     candidates = [space.Candidate(c, space.Event()) for c in space.enumerated(space.Space(), chip)]

@@ -75,6 +75,7 @@ def test_objects_of_ones_own_are_what_the_session_works_on():
     assert rest[-1]["replays_filled"] == 9
 
 
+@pytest.mark.long
 def test_a_run_with_a_strategy_of_ones_own_needs_it_again(tmp_path):
     folder, strategy = tmp_path / "run", Strategy(Lowest(balanced=True))
     session = qlrjax.prepare(SETTINGS, strategy=strategy)

@@ -41,7 +41,7 @@ LIMITS = {"renorm": (1.3, 0.2), "batch": (1.0, 0.0), "running": None}
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("normalization", LIMITS)
-@pytest.mark.parametrize("latent_layer", [1, 2, 5])
+@pytest.mark.parametrize("latent_layer", [pytest.param(1, marks=pytest.mark.long), 2, 5])
 def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer):
     network, parameters = residual(batch_norm)
     if not batch_norm and normalization != "running":
