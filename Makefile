@@ -20,9 +20,9 @@ run: $(VENV)/.installed
 test: $(VENV)/.developing
 	$(BIN)/python -m pytest --numprocesses 2 --durations=12
 
-# make long-test: what takes more than ten seconds a test: pages carried out, whole sessions, attacks; 12 minutes
+# make long-test: what takes more than ten seconds a test: pages carried out, whole sessions, attacks; 15 minutes
 long-test: $(VENV)/.developing
-	$(BIN)/python -m pytest --numprocesses 2 -m long --durations=12
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m long --durations=12
 
 # What the boards need; Debian's packages, installed where that is allowed and left alone elsewhere.
 BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-system-misc \

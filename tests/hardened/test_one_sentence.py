@@ -198,7 +198,6 @@ def test_few_descriptors_and_small_files_are_one_sentence(folder, tmp_path):
     for number, value in (
         (resource.RLIMIT_NOFILE, 40),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_FSIZE, 2000),
         (resource.RLIMIT_FSIZE, 20_000),
     ):
         done = limited(number, value, "run", "--out", tmp_path / f"{number}{value}", *tiny.WORDS)
