@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -111,16 +112,14 @@ def wait_for_nodes(address: str, count: int) -> None:
     raise TimeoutError(f"there are not {count} nodes after two minutes")
 
 
-def learn(address: str, folder: Path, disturb=None) -> sweep.Standing:
-    """The sweep, with something done at every news."""
+def learn(address: str, folder: Path) -> sweep.Standing:
+    """The sweep; says who finished what."""
 
     def heard(news: News, now: sweep.Standing) -> None:
         if news.kind == "done":
             assert news.result is not None
             worker = news.result["timing"]["worker"]
             print(f"{len(now.done)}/{len(now.tasks)} by {worker}", flush=True)
-        if disturb:
-            disturb(now)
 
     stop = interrupt.Stop()
     wanted = sweepfile.parse(TEXT)
@@ -133,13 +132,21 @@ def begun(folder: Path) -> int:
     return sum(not (folder / learned.RESULTS / f"{log.parent.name}.json").exists() for log in logs)
 
 
+def disturb(folder: Path, node: subprocess.Popen[bytes], over: threading.Event) -> None:
+    """Kills a node while it is at work, once a session has been finished."""
+    while not over.wait(0.02):
+        if any((folder / learned.RESULTS).glob("*.json")) and begun(folder) == 2:
+            print(f"killed the second node, {kill(node)} processes", flush=True)
+            return
+
+
 def main() -> int:
     """Starts the nodes, learns twice, compares."""
     if ray is None:
         print("cluster-test is left out: Ray is not installed and could not be")
         return 0
     port = free_port()
-    address, killed = f"127.0.0.1:{port}", []
+    address, over = f"127.0.0.1:{port}", threading.Event()
     with tempfile.TemporaryDirectory(prefix="ray-") as temporary:
         place = Path(temporary)
         words = ["--head", f"--port={port}", "--include-dashboard=false"]
@@ -151,13 +158,12 @@ def main() -> int:
             print(f"two nodes at {address}", flush=True)
             first = learn(address, place / "undisturbed")
 
-            def disturb(now: sweep.Standing) -> None:
-                if not killed and now.done and begun(place / "disturbed") == 2:
-                    killed.append(kill(nodes[1]))
-                    print(f"killed the second node, {killed[0]} processes", flush=True)
-
-            second = learn(address, place / "disturbed", disturb)
+            killer = threading.Thread(target=disturb, args=(place / "disturbed", nodes[1], over))
+            killer.start()
+            second = learn(address, place / "disturbed")
+            killed = nodes[1].poll() is not None
         finally:
+            over.set()
             for node in nodes:
                 kill(node)
         workers = {result["timing"]["worker"] for result in first.done.values()}
