@@ -122,6 +122,17 @@ def load(path: Path) -> Settings:
         raise ValueError(f"settings file {path}: {error}") from error
 
 
+def says(path: Path, settings: Settings) -> bool:
+    """Whether a TOML file holds every setting and no other; one that was cut off lacks some.
+
+    Raises:
+        ValueError: See `load`.
+    """
+    load(path)
+    text = files.read(path, _FILE_BYTES_AT_MOST).decode()
+    return tomllib.loads(text) == tomllib.loads(dump(settings))
+
+
 def dump(settings: Settings) -> str:
     """The settings as TOML text."""
     return tomli_w.dumps(to_dict(settings))

@@ -276,7 +276,7 @@ def _write_settings(work: Work, settings: Settings, is_new: bool) -> None:
     """Writes settings.toml, which repeats what the checkpoints say, where it does not say so."""
     path, text = work.folder / SETTINGS, settings_file.dump(settings)
     try:
-        same = settings_file.load(path) == settings
+        same = settings_file.says(path, settings)
     except ValueError as error:
         same = False
         if path.exists() and not is_new:
