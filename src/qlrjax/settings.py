@@ -112,14 +112,7 @@ def load(path: Path) -> Settings:
     Raises:
         ValueError: The file is missing, is not TOML, or holds an impossible setting.
     """
-    try:
-        return from_dict(tomllib.loads(files.read(path, _FILE_BYTES_AT_MOST).decode()))
-    except OSError as error:
-        raise ValueError(f"settings file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"settings file {path} is not TOML: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"settings file {path}: {error}") from error
+    return _of(path, _read(path))
 
 
 def says(path: Path, settings: Settings) -> bool:
@@ -128,9 +121,27 @@ def says(path: Path, settings: Settings) -> bool:
     Raises:
         ValueError: See `load`.
     """
-    load(path)
-    text = files.read(path, _FILE_BYTES_AT_MOST).decode()
-    return tomllib.loads(text) == tomllib.loads(dump(settings))
+    values = _read(path)
+    _of(path, values)  # what is wrong with it is said by name
+    return values == tomllib.loads(dump(settings))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(files.read(path, _FILE_BYTES_AT_MOST).decode())
+    except OSError as error:
+        raise ValueError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"settings file {path} is not TOML: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"settings file {path}: {error}") from error
+
+
+def _of(path: Path, values: dict[str, Any]) -> Settings:
+    try:
+        return from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"settings file {path}: {error}") from error
 
 
 def dump(settings: Settings) -> str:

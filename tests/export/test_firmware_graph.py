@@ -37,19 +37,7 @@ NETWORKS = {
     ],
 )
 def test_events_of_graphs_are_those_of_jax(name, tmp_path):
-    twin = firmware.GraphTwin(*NETWORKS[name])
-    twin.export(tmp_path)
-    board = firmware.client().Learner.run(firmware.build_host(tmp_path), cwd=tmp_path)
-    firmware.run_events(board, twin, [twin.random.integers(0, 5, size) for size in (17, 11, 13)])
-    whole, floats = firmware.differences(board, twin.arrays())
-    images = twin.images(np.arange(20) % 5)
-    answers = [board.predict(image.tobytes()) for image in images]
-    board.quit()
-    assert whole == 0
-    momenta = [floats.pop("momentum"), floats.pop("head_momentum")]
-    assert max(floats.values()) < 1e-4, floats
-    assert max(momenta) < 2e-3, momenta
-    assert [np.argmax(row) for _, row in answers] == twin.logits(images).argmax(axis=1).tolist()
+    firmware.learns_as_jax(firmware.GraphTwin(*NETWORKS[name]), tmp_path, (17, 11, 13))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

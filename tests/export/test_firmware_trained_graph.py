@@ -55,32 +55,16 @@ def own():
     return firmware.GraphTwin(graphs.own(), 1)
 
 
-def learns_as_jax(twin, folder, sizes=(13, 13, 13)):
-    """Several events: integers bit for bit, floats to 1e-4, the same predictions."""
-    twin.export(folder)
-    board = firmware.client().Learner.run(firmware.build_host(folder), cwd=folder)
-    firmware.run_events(board, twin, [twin.random.integers(0, 5, size) for size in sizes])
-    whole, floats = firmware.differences(board, twin.arrays())
-    images = twin.images(np.arange(20) % 5)
-    answers = [board.predict(image.tobytes()) for image in images]
-    board.quit()
-    assert whole == 0
-    momenta = [floats.pop("momentum"), floats.pop("head_momentum")]
-    assert max(floats.values()) < 1e-4, floats
-    assert max(momenta) < 2e-3, momenta
-    assert [np.argmax(row) for _, row in answers] == twin.logits(images).argmax(axis=1).tolist()
-
-
 @needs_compiler
 def test_events_of_a_graph_are_those_of_jax(own, tmp_path):
-    learns_as_jax(own, tmp_path)
+    firmware.learns_as_jax(own, tmp_path)
 
 
 @needs_compiler
 @pytest.mark.long
 @pytest.mark.parametrize("name", SESSIONS)
 def test_events_are_those_of_jax(name, tmp_path):
-    learns_as_jax(firmware.GraphTwin(*SESSIONS[name]()), tmp_path)
+    firmware.learns_as_jax(firmware.GraphTwin(*SESSIONS[name]()), tmp_path)
 
 
 @needs_compiler
@@ -93,7 +77,7 @@ def test_a_file_with_folded_batch_norm_learns_as_in_jax(tmp_path):
     exec(script.replace('"mynet.onnx"', repr(str(tmp_path / "mynet.onnx"))), {})
     network, parameters = weights.load(str(tmp_path / "mynet.onnx"), 5, 32)
     cut = network.latent_layer_after("pool")
-    learns_as_jax(firmware.GraphTwin(network, cut, NONE, parameters), tmp_path)
+    firmware.learns_as_jax(firmware.GraphTwin(network, cut, NONE, parameters), tmp_path)
 
 
 @pytest.mark.long

@@ -244,3 +244,19 @@ def run_events(board, twin, events):
         status, steps, first, last = board.learn()
         assert (status, steps) == (0, len(losses))
         np.testing.assert_allclose([first, last], losses[[0, -1]], rtol=2e-4, atol=1e-5)
+
+
+def learns_as_jax(twin, folder, sizes=(13, 13, 13)):
+    """Several events: integers bit for bit, floats to 1e-4, the same predictions."""
+    twin.export(folder)
+    board = client().Learner.run(build_host(folder), cwd=folder)
+    run_events(board, twin, [twin.random.integers(0, 5, size) for size in sizes])
+    whole, floats = differences(board, twin.arrays())
+    images = twin.images(np.arange(20) % 5)
+    answers = [board.predict(image.tobytes()) for image in images]
+    board.quit()
+    assert whole == 0
+    momenta = [floats.pop("momentum"), floats.pop("head_momentum")]
+    assert max(floats.values()) < 1e-4, floats
+    assert max(momenta) < 2e-3, momenta
+    assert [np.argmax(row) for _, row in answers] == twin.logits(images).argmax(axis=1).tolist()
