@@ -13,10 +13,13 @@ Names are imported when they are first used, so that `import qlrjax` alone costs
 """
 
 import importlib
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
 
+# Type checkers know this name, and the module that has it takes longer to load than this one:
+# the command's first line, from which on it answers Ctrl-C, would come later.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qlrjax.runs.opened import open_run
     from qlrjax.session import learn_all, learn_next, prepare, start
     from qlrjax.settings import Settings
@@ -46,8 +49,10 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name == "__version__":
+        from importlib import metadata
+
         return metadata.version("qlrjax")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

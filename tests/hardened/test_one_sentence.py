@@ -27,7 +27,7 @@ def command(*words):
     """Who starts the tests may have told them to ignore Ctrl-C; a terminal's programs do not."""
     script = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "print('ready', flush=True); from qlrjax import cli; sys.exit(cli.main(sys.argv[1:]))"
+        "from qlrjax import cli; print('ready', flush=True); sys.exit(cli.main(sys.argv[1:]))"
     )
     return [sys.executable, "-c", script, *map(str, words)]
 
@@ -152,13 +152,14 @@ def test_orphans_of_killed_processes_are_swept(folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [0.1, 1.5])
-@pytest.mark.parametrize("verb", ["learn", "run"])
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 1.5])
+@pytest.mark.parametrize("verb", ["learn", "run", "predict"])
 def test_ctrl_c_at_any_moment_is_no_traceback_and_is_obeyed(folder, tmp_path, verb, moment):
     photos = tiny.photos(tmp_path / "photos")
     words = {
         "learn": ("learn", folder, photos, "--label", "mug"),
         "run": ("run", "--out", tmp_path / "new", *tiny.WORDS),
+        "predict": ("predict", folder, photos),
     }[verb]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command(*words), env=environment(), **pipes) as process:
@@ -167,7 +168,7 @@ def test_ctrl_c_at_any_moment_is_no_traceback_and_is_obeyed(folder, tmp_path, ve
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=300)
     assert "Traceback" not in errors
-    assert process.returncode in (130, -2) or "learned" in said
+    assert process.returncode in (130, -2) or "learned" in said or verb == "predict"
     if process.returncode == 130:
         assert "interrupted" in errors or "SIGINT" in errors or "stopped" in errors
 

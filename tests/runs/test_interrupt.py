@@ -103,3 +103,56 @@ def test_the_second_signal_ends_even_a_process_that_is_inside_one_call(first, se
     finally:
         process.kill()
         process.communicate()
+
+
+# Ctrl-C while a module is imported, in a callback of the garbage collector, and elsewhere.
+LEFT = {
+    "import": "import interrupts_itself",
+    "collector": """
+        import gc
+        def _xla_gc_callback(*_):
+            signal.raise_signal(signal.SIGINT)
+        gc.callbacks.append(_xla_gc_callback)
+        gc.collect()
+    """,
+    "plain": """
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            print("tidied")
+    """,
+}
+
+
+@pytest.mark.parametrize("place", LEFT)
+def test_leaving_raises_only_where_an_exception_gets_out(tmp_path, place):
+    (tmp_path / "interrupts_itself.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nfinally:\n    print('half')\n"
+    )
+    script = (
+        "import signal\nfrom qlrjax import cli\nfrom qlrjax.runs import interrupt\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def act():\n    with interrupt.leave('someone'):\n"
+        + textwrap.indent(textwrap.dedent(LEFT[place]), " " * 8)
+        + "\n    print('went on')\nraise SystemExit(cli.answer('someone', act))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "someone: interrupted\n")
+    assert ended.stdout == ("tidied\n" if place == "plain" else "")
+
+
+def test_a_handler_of_the_caller_stays():
+    seen = []
+    earlier = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+        with interrupt.leave("someone"):
+            signal.raise_signal(signal.SIGINT)
+            until(lambda: seen)
+    finally:
+        signal.signal(signal.SIGINT, earlier)

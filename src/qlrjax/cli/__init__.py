@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
+import qlrjax
 from qlrjax.names import printable
 
 USAGE = """qlrjax: continual learning on microcontrollers with quantized latent replays
@@ -47,6 +47,9 @@ _COMPILING = (
     "report",
 )
 
+# Those that change a run: they are asked to stop, and save first.
+_STOPPING = ("run", "learn", "sweep")
+
 Command = Callable[[Sequence[str]], int | None]
 
 # Module in this room and function; imported when asked for, so that --help answers at once.
@@ -78,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         return _print(USAGE) or (0 if words else 2)
     if words[0] in ("--version", "-V"):
-        return _print(f"qlrjax {metadata.version('qlrjax')}")
+        return _print(f"qlrjax {qlrjax.__version__}")
     if words[0] not in _COMMANDS:
         print(
             f"qlrjax: unknown command {words[0]!r}; there are {', '.join(sorted(_COMMANDS))}",
@@ -141,26 +144,29 @@ def _reader_went_away() -> int:
 
 
 def _command(name: str) -> Command:
-    module, function = _COMMANDS[name]
-
     def call(words: Sequence[str]) -> int | None:
-        if name in _COMPILING and not {"-h", "--help"} & set(words):
-            from qlrjax import programs
-            from qlrjax.cli import limits
-
-            limits.check()
-            limits.hush_late_callbacks()
-            programs.keep()
-        if name not in ("run", "learn", "sweep"):
-            return getattr(importlib.import_module(f"{__name__}.{module}"), function)(words)
-        # These change a run: a signal must find its handler from the first import on.
+        # A signal must find its handler from the first import on.
         from qlrjax.runs import interrupt
 
+        if name not in _STOPPING:
+            with interrupt.leave(f"qlrjax {name}"):
+                return _load(name, words)(words)
         with interrupt.catch(_say_stopping) as stop:
-            chosen = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-            return chosen(words, stop)
+            return _load(name, words)(words, stop)
 
     return call
+
+
+def _load(name: str, words: Sequence[str]) -> Callable[..., int | None]:
+    if name in _COMPILING and not {"-h", "--help"} & set(words):
+        from qlrjax import programs
+        from qlrjax.cli import limits
+
+        limits.check()
+        limits.hush_late_callbacks()
+        programs.keep()
+    module, function = _COMMANDS[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)
 
 
 def _say_stopping(signal_name: str) -> None:

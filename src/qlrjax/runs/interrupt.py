@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT: the first asks a run to save and stop, the second ends the process at once.
 
+Commands that change no run end at the first one, see `leave`.
+
 A signal handler in Python runs only between bytecodes of the main thread, which may be inside one
 long XLA call. So the interpreter also writes each signal to a pipe (`signal.set_wakeup_fd`) the
 moment it comes, and a thread that reads the pipe counts them. The handler itself does nothing: work
@@ -11,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import types
 from collections.abc import Callable, Iterator
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -85,6 +88,49 @@ def catch(on_first: Callable[[str], None] | None = None) -> Iterator[Stop]:
         writer.close()
         watcher.join()
         reader.close()
+
+
+@contextlib.contextmanager
+def leave(name: str) -> Iterator[None]:
+    """Ends the block at Ctrl-C: by KeyboardInterrupt, or where that is unsafe the process at once.
+
+    An exception that is raised while a library is imported can leave half of it behind (NumPy and
+    jaxlib then end in a segmentation fault), and one inside a callback of the garbage collector is
+    printed and forgotten. Files are put in place whole, so that ending at once loses nothing.
+
+    Args:
+        name: What the last words call the program.
+    """
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        if _may_raise(frame):
+            raise KeyboardInterrupt
+        os.write(2, f"{name}: interrupted\n".encode())
+        os._exit(128 + number)
+
+    inside_main = threading.current_thread() is threading.main_thread()
+    # Another handler is the caller's own, and a shell tells what it starts behind "&" to ignore it.
+    if not inside_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _may_raise(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") or code.co_name in _SWALLOWING:
+            return False
+        frame = frame.f_back
+    return True
+
+
+# What exceptions do not come out of: JAX's callback of Python's garbage collector, finalizers.
+_SWALLOWING = ("_xla_gc_callback", "__del__")
 
 
 def _do_nothing(number: int, frame: object) -> None:
