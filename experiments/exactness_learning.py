@@ -21,7 +21,7 @@ from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.integer import frozen, latent_codes, quantize
 from qlrjax.network import Cut
-from qlrjax.training import adaptive, learner, replay, strategies
+from qlrjax.training import adaptive, learner, renorm, replay, strategies
 from qlrjax.training.learner import Learner
 from qlrjax.training.protocol import Protocol
 
@@ -95,9 +95,7 @@ def float_stage() -> Iterator[Row]:
         params["head"] = jnp.asarray(random.normal(0, 0.02, params["head"].shape), jnp.float32)
         latents = np.maximum(random.normal(0, 1, (8, *cut.latent_shape)), 0)
         latents, labels = latents.astype(np.float32), random.integers(0, 50, 8).astype(np.int32)
-        limits = adaptive.RenormLimits(
-            jnp.asarray(1.25, jnp.float32), jnp.asarray(0.5, jnp.float32)
-        )
+        limits = renorm.RenormLimits(jnp.asarray(1.25, jnp.float32), jnp.asarray(0.5, jnp.float32))
 
         def loss_of(params, x, cut=cut, statistics=statistics, labels=labels, limits=limits):
             logits, moments = adaptive.forward(cut, params, statistics, x, limits)

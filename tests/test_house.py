@@ -30,7 +30,8 @@ ROOMS = """\
 | `pulpsim.cluster` | `pulpsim.kernels` | instruction level: assembler, interpreter, requests, L1, arbitration, simulator |
 | `pulpsim.kernels` | nothing | one record a kernel, and its program |
 | `pulpsim` | nothing | the package of the four rooms above |
-| `qlrjax.integer` | `qlrjax.network`, `qlrjax.devices`, `qlrjax.caches`, `qlrjax.files`, `qlrjax.npz`, `qlrjax.room` | fixed point, contract, stage, quantization, deployed networks |
+| `qlrjax.integer` | `qlrjax.network`, `qlrjax.native`, `qlrjax.devices`, `qlrjax.caches`, `qlrjax.files`, `qlrjax.npz`, `qlrjax.room` | fixed point, contract, stage, quantization, deployed networks |
+| `qlrjax.native` | `qlrjax.caches` | C kernels: how they are built, kept and done without |
 | `qlrjax.weights` | `qlrjax.network`, `qlrjax.files`, `qlrjax.npz` | where pretrained weights come from |
 | `qlrjax.network` | `qlrjax.files` | layers and cuts, and their float arithmetic |
 | `qlrjax.streams` | `qlrjax.caches`, `qlrjax.files`, `qlrjax.names`, `qlrjax.room` | images, and the order of their events |

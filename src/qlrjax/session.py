@@ -19,7 +19,7 @@ from qlrjax.network.floating import Parameters
 from qlrjax.settings import Settings
 from qlrjax.streams.open import open_stream
 from qlrjax.streams.stream import Stream
-from qlrjax.training import adaptive, evaluate, learner, replay, strategies
+from qlrjax.training import adaptive, evaluate, kernels, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, LearnerState
 from qlrjax.training.rates import check_normalization
 from qlrjax.training.strategies import Strategy
@@ -76,7 +76,8 @@ class Session:
     def learner(self) -> Learner:
         """What learns."""
         mesh = devices.mesh(self.settings.devices)
-        return Learner(self.cut, self.settings.protocol, self.strategy, mesh)
+        native = mesh is None and kernels.serve(self.cut)
+        return Learner(self.cut, self.settings.protocol, self.strategy, mesh, native)
 
     @property
     def events(self) -> int:

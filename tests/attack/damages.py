@@ -10,7 +10,7 @@ from attack.tally import CAUGHT, HARMLESS, SILENT, TRACEBACK, Tally, call, limit
 from PIL import Image
 
 from qlrjax import caches, latents
-from qlrjax.integer.native import build
+from qlrjax.native import build
 from qlrjax.streams import core50
 
 KINDS = ("flip", "flip", "flip", "zero", "cut", "longer", "empty", "gone", "shuffle", "foreign")

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from bench import cores_rows, frozen_rows, peaks, picture, scale_rows, training_rows
 
-from qlrjax.integer.native import build
+from qlrjax.integer import native as frozen
+from qlrjax.native import description
+from qlrjax.training import kernels
 
 PARTS = {
     "peaks": peaks,
@@ -39,7 +41,8 @@ def main(folder: Path) -> None:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     facts: dict = {
-        "kernel": build.description(),
+        "kernel": description(frozen.LIBRARY),
+        "training": description(kernels.LIBRARY),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "versions": versions,

@@ -14,7 +14,7 @@ from bench.turns import figure, interleaved, markdown, ratio, rounds, times_text
 from qlrjax import weights
 from qlrjax.export.onnx import qdq
 from qlrjax.integer import frozen, native, quantize
-from qlrjax.integer.native import build
+from qlrjax.native import description
 from qlrjax.network import Cut, floating
 from qlrjax.streams import builtin
 
@@ -64,7 +64,7 @@ def _calls(cut: Cut, parameters: floating.Parameters, images: np.ndarray):
     stage = quantize.quantize(cut, parameters, images)
     prepared = native.prepare(stage.stage)
     if prepared is None:
-        raise SystemExit(f"there is no C kernel here: {build.description()}")
+        raise SystemExit(f"there is no C kernel here: {description(native.LIBRARY)}")
     shape = (SIDE, SIDE, 3)
     floats = onnx_peers.floating(cut, parameters)
     channels_first = onnx_peers.normalised(cut, images)

@@ -16,7 +16,7 @@ from bench.turns import CORES, figure, interleaved, markdown, ratio, rounds, tim
 
 from qlrjax import weights
 from qlrjax.network import Cut
-from qlrjax.training import adaptive, learner, replay
+from qlrjax.training import adaptive, kernels, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.strategies import named
@@ -86,7 +86,7 @@ def event(case: Case) -> Callable[[], None]:
     cut = Cut(network, case.latent_layer)
     epochs = case.epochs
     protocol = Protocol(minibatch=case.minibatch, first_epochs=epochs, epochs=epochs)
-    learns = Learner(cut, protocol, named(protocol, case.replays))
+    learns = Learner(cut, protocol, named(protocol, case.replays), native=kernels.serve(cut))
     latents, labels = latents_and_labels(cut.latent_shape, case.new)
     number = 1 if case.replays else 0  # only a first event has no replays
     data = EventData(jnp.asarray(latents), labels % case.classes, number, 0)

@@ -155,13 +155,14 @@ def test_growing_by_a_class_changes_no_answer_about_the_old_ones(finished):
     assert not after[:, -1].any()
 
 
-def test_info_says_what_runs_the_frozen_stage(capsys, monkeypatch):
+def test_info_says_what_runs_the_frozen_stage_and_training(capsys, monkeypatch):
     from qlrjax import cli
-    from qlrjax.integer.native import build
 
-    monkeypatch.setenv(build.VARIABLE, "jax")
+    monkeypatch.setenv("QLRJAX_FROZEN", "jax")
+    monkeypatch.setenv("QLRJAX_TRAINING", "jax")
     assert cli.main(["info"]) == 0
     said = capsys.readouterr().out
     assert "frozen stage  pure JAX: QLRJAX_FROZEN=jax" in said
+    assert "training      pure JAX: QLRJAX_TRAINING=jax" in said
     assert "jaxlib" in said
     assert "that this process may use" in said

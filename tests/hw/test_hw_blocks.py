@@ -14,7 +14,7 @@ from pulpsim.event.setting import EventSetting
 from support import hw_blocks
 
 from qlrjax.network import Cut, mobilenet_v1
-from qlrjax.training import adaptive
+from qlrjax.training import adaptive, renorm
 
 VEGA = platform.load("vega")
 # So little L2 that every pass is cut in every direction that it can be cut in.
@@ -96,7 +96,7 @@ def test_a_minibatch_block_by_block_is_plain_jax(layer, way, statistics):
     cut, params, running, latents, labels = start(case, layer)
     chip = on_chip(case, steps, params, running, latents, labels)
     chip.run(cuts(steps, layer))
-    limits = adaptive.RenormLimits(jnp.float32(1.25), jnp.float32(0.5))
+    limits = renorm.RenormLimits(jnp.float32(1.25), jnp.float32(0.5))
 
     @jax.grad
     def gradients(params):

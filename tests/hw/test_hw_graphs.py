@@ -15,7 +15,7 @@ from qlrjax import weights
 from qlrjax.cli import hw, plan
 from qlrjax.network import Cut, Network, resnet8
 from qlrjax.network.build import Builder, square
-from qlrjax.training import adaptive
+from qlrjax.training import adaptive, renorm
 
 VEGA = platform.load("vega")
 IN_PLACE = ("weights", "momentum", "logits", "logit", "latent")
@@ -167,7 +167,7 @@ def test_a_minibatch_pass_by_pass_is_plain_jax(layer, statistics, folded, way):
     params = {**params, "head": jnp.asarray(head)}
     latents = jnp.asarray(rng.uniform(0, 2, (8, *cut.latent_shape)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, 5, 8), jnp.int32)
-    limits = adaptive.RenormLimits(jnp.float32(1.25), jnp.float32(0.5))
+    limits = renorm.RenormLimits(jnp.float32(1.25), jnp.float32(0.5))
     limits = limits if statistics == "minibatch" else None
 
     def on_chip(params):

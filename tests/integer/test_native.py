@@ -16,7 +16,8 @@ from qlrjax import weights
 from qlrjax.integer import frozen, native, quantize
 from qlrjax.integer.contract import ContractViolation, accumulator_bound, check_stage
 from qlrjax.integer.extractor import Extractor
-from qlrjax.integer.native import build, call, pack
+from qlrjax.integer.native import LIBRARY, call, pack
+from qlrjax.native import build, description, load
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.streams import builtin
 
@@ -29,7 +30,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 def by_hand(tmp_path_factory):
     """The kernel with AVX-512 VNNI in plain C, registered under a name of its own."""
     out = tmp_path_factory.mktemp("native") / "by_hand.so"
-    sources = Path(build.__file__).parent / "sources"
+    sources, shared = (Path(module.__file__).parent / "sources" for module in (call, build))
     subprocess.run(
         [
             "cc",
@@ -38,6 +39,7 @@ def by_hand(tmp_path_factory):
             "-fPIC",
             "-shared",
             "-pthread",
+            f"-I{shared}",
             f"-I{jax.ffi.include_dir()}",
             "-include",
             str(SUPPORT / "vnni_by_hand.h"),
@@ -56,9 +58,9 @@ def by_hand(tmp_path_factory):
 
 def ways():
     """Instruction sets that can be tested here, widest last."""
-    kernel = build.load()
+    kernel = load(LIBRARY)
     if kernel is None:
-        pytest.skip(build.description())
+        pytest.skip(description(LIBRARY))
     return [pack.PLAIN, pack.AVX2, pack.AVX512_VNNI][: kernel.instructions + 1]
 
 
@@ -222,7 +224,7 @@ def test_calls_from_many_threads_do_not_meet(calibrated):
     _, quantized, images = calibrated
     prepared = native.prepare(quantized.stage)
     if prepared is None:
-        pytest.skip(build.description())
+        pytest.skip(description(LIBRARY))
     expected = np.asarray(native.apply(prepared, jnp.asarray(images)))
     pending = [native.apply(prepared, jnp.asarray(images[i % 8 :])) for i in range(24)]
     for index, got in enumerate(pending):
@@ -232,8 +234,8 @@ def test_calls_from_many_threads_do_not_meet(calibrated):
 def test_extractor_gives_the_same_codes_either_way(calibrated, monkeypatch):
     network, quantized, images = calibrated
     fast = Extractor(Cut(network, network.last), quantized, None)
-    assert (fast._native is not None) == (build.load() is not None)
-    monkeypatch.setenv(build.VARIABLE, "jax")
+    assert (fast._native is not None) == (load(LIBRARY) is not None)
+    monkeypatch.setenv(LIBRARY.variable, "jax")
     slow = Extractor(Cut(network, network.last), quantized, None)
     assert slow._native is None
     np.testing.assert_array_equal(fast(images[:5]), slow(images[:5]))
@@ -244,7 +246,7 @@ def test_no_float_and_one_call():
     network = mobilenet_v1(0.25, (45, 34))
     prepared = native.prepare(cases.random_stage(network, network.last, random))
     if prepared is None:
-        pytest.skip(build.description())
+        pytest.skip(description(LIBRARY))
     jaxpr = jax.make_jaxpr(lambda x: call.apply(prepared, x))(jnp.zeros((1, 45, 34, 3), jnp.uint8))
     (outer,) = jaxpr.jaxpr.eqns
     (inner,) = outer.params["jaxpr"].jaxpr.eqns
@@ -257,7 +259,7 @@ def test_wrong_images_and_foreign_constants_are_refused():
     stage = (cases.random_layer(random, "pointwise", 4, 4),)
     prepared = native.prepare(stage)
     if prepared is None:
-        pytest.skip(build.description())
+        pytest.skip(description(LIBRARY))
     with pytest.raises(Exception, match="the images have other channels"):
         native.apply(prepared, jnp.zeros((1, 2, 2, 5), jnp.uint8)).block_until_ready()
     foreign = prepared.replace(constants=jnp.zeros(256, jnp.uint8))

@@ -14,7 +14,7 @@ import numpy as np
 from support import cases, oracle_float
 
 from qlrjax.network import Cut, mobilenet_v1
-from qlrjax.training import adaptive
+from qlrjax.training import adaptive, renorm
 
 LIMITS = (1.25, 0.5)
 ROWS = 32_769
@@ -35,7 +35,7 @@ def step_errors(latent_layer=25, batch=128, classes=50, seed=1):
     labels = random.integers(0, classes, batch).astype(np.int32)
 
     def loss(params, latents):
-        limits = adaptive.RenormLimits(*map(jnp.float32, LIMITS))
+        limits = renorm.RenormLimits(*map(jnp.float32, LIMITS))
         logits, _ = adaptive.forward(cut, params, statistics, latents, limits)
         return adaptive.cross_entropy(logits, jnp.asarray(labels), jnp.ones(batch, bool)), logits
 

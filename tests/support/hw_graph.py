@@ -14,9 +14,10 @@ from jaxtyping import Array
 from pulpsim.cost.blocked_product import BlockedProduct
 from pulpsim.event import lifetimes
 from pulpsim.event.joins import Blockwise
+from support import plain_renorm
 
 from qlrjax.network import Cut, Layer, floating
-from qlrjax.training import adaptive
+from qlrjax.training import renorm
 
 
 @dataclasses.dataclass
@@ -37,7 +38,7 @@ class Chip:
     running: dict[str, Any]
     latents: Array
     labels: Array
-    limits: adaptive.RenormLimits | None
+    limits: renorm.RenormLimits | None
 
     def __post_init__(self) -> None:
         self.maps: dict[str, Array] = {}
@@ -137,8 +138,8 @@ class Chip:
         if self.limits is None:
             z = (z - running["mean"][None, None, None]) / running["std"][None, None, None]
         else:
-            batch = adaptive.batch_moments(z, self.cut.network.bn_epsilon)
-            z = adaptive.renormalise(z, batch, running, self.limits)
+            batch = plain_renorm.batch_moments(z, self.cut.network.bn_epsilon)
+            z = plain_renorm.renormalise(z, batch, running, self.limits)
         return z * trained["gamma"][None, None, None] + trained["beta"][None, None, None]
 
     def _before_activation(self, layer: Layer) -> Array:

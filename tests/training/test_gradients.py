@@ -17,9 +17,11 @@ import pytest
 from hypothesis import assume, given, settings
 from support import cases, examples
 from support import oracle_float as oracle
+from support.near import close, trees_close
 
+from qlrjax.native import load
 from qlrjax.network import Cut, Layer, floating, mobilenet_v1
-from qlrjax.training import adaptive, learner, replay
+from qlrjax.training import adaptive, kernels, learner, renorm, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.strategies import named
@@ -28,21 +30,8 @@ LIMITS = (1.25, 0.5)
 BATCH = 5
 
 
-def close(one, other, tolerance=1e-5):
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    norm = np.linalg.norm(other)
-    assert one.shape == other.shape
-    assert np.linalg.norm(one - other) <= tolerance * norm, np.linalg.norm(one - other) / norm
-
-
-def trees_close(one, other, tolerance=1e-5):
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        close(a, b, tolerance)
-
-
 def limits_of(pair):
-    return adaptive.RenormLimits(jnp.float32(pair[0]), jnp.float32(pair[1])) if pair else None
+    return renorm.RenormLimits(jnp.float32(pair[0]), jnp.float32(pair[1])) if pair else None
 
 
 @functools.cache
@@ -72,9 +61,11 @@ def session(latent_layer, activation="relu6", convention="tensorflow", hw=(39, 4
     return cut, params, statistics, latents, random.integers(0, 10, BATCH).astype(np.int32)
 
 
-def loss_of(cut, statistics, labels, limits):
+def loss_of(cut, statistics, labels, limits, passes):
     def loss(params, latents):
-        logits, moments = adaptive.forward(cut, params, statistics, latents, limits_of(limits))
+        logits, moments = adaptive.forward(
+            cut, params, statistics, latents, limits_of(limits), None, passes
+        )
         ones = jnp.ones(labels.shape, bool)
         return adaptive.cross_entropy(logits, jnp.asarray(labels), ones), (logits, moments)
 
@@ -88,7 +79,7 @@ def geometry(kind):
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "pointwise"])
-def test_linear_layers_alone(kind):
+def test_linear_layers_alone(kind, passes):
     random = np.random.default_rng(0)
     for layer in geometry(kind):
         weight = random.normal(0, 1, layer.weight_shape).astype(np.float32)
@@ -97,7 +88,7 @@ def test_linear_layers_alone(kind):
 
         @jax.jit
         def run(weight, x, dy, layer=layer):
-            y, pull = jax.vjp(functools.partial(floating.linear_part, layer), weight, x)
+            y, pull = jax.vjp(functools.partial(linear_part, layer, passes), weight, x)
             return y, pull(dy)
 
         y, gradients = run(weight, x, dy)
@@ -107,6 +98,10 @@ def test_linear_layers_alone(kind):
         )
         for got, wanted in zip(gradients, expected, strict=True):
             close(got, wanted)
+
+
+def linear_part(layer, passes, weight, x):
+    return adaptive.linear_part(layer, weight, x, passes)
 
 
 edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
@@ -122,6 +117,7 @@ edges = st.tuples(st.integers(0, 2), st.integers(0, 2))
 )
 def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
     """Also what no MobileNet has: kernels of even and unequal sides, strides wider than those."""
+    ways = [adaptive.Passes(native=True)] if load(kernels.LIBRARY) else []
     room = [size + sum(pad) - side for size, pad, side in zip(in_hw, padding, kernel, strict=True)]
     assume(min(room) >= 0)
     out_h, out_w = (size // stride + 1 for size in room)
@@ -131,23 +127,24 @@ def test_depthwise_gradient_of_any_geometry(in_hw, kernel, stride, padding):
         random.integers(-9, 10, shape).astype(np.float32)
         for shape in (layer.weight_shape, (2, *layer.in_shape), (2, *layer.out_shape))
     )
-    _, pull = jax.vjp(
-        functools.partial(floating.linear_part, layer), *map(jnp.asarray, (weight, x))
-    )
-    for got, wanted in zip(
-        pull(jnp.asarray(dy)), oracle.linear_gradients(layer, weight, x, dy), strict=True
-    ):
-        np.testing.assert_array_equal(got, wanted)
+    wanted = oracle.linear_gradients(layer, weight, x, dy)
+    for passes in (adaptive.Passes(), *ways):
+        y, pull = jax.vjp(
+            functools.partial(linear_part, layer, passes), *map(jnp.asarray, (weight, x))
+        )
+        np.testing.assert_array_equal(y, oracle.linear(layer, weight, x))
+        for got, expected in zip(pull(jnp.asarray(dy)), wanted, strict=True):
+            np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize(
     ("latent_layer", "limits"),
     [(0, LIMITS), (23, LIMITS), (23, (1.0, 0.0)), (23, None), (27, LIMITS)],
 )
-def test_whole_stage(latent_layer, limits):
+def test_whole_stage(latent_layer, limits, passes):
     """Loss, logits, moments, every parameter's gradient and the latents' own."""
     cut, params, statistics, latents, labels = session(latent_layer)
-    loss = loss_of(cut, statistics, labels, limits)
+    loss = loss_of(cut, statistics, labels, limits, passes)
     run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (value, (logits, moments)), (gradients, dlatents) = run(params, jnp.asarray(latents))
     done = oracle.forward(cut, params, statistics, latents, labels, limits)
@@ -209,38 +206,6 @@ def test_float64_agrees_with_finite_differences(activation, limits):
         )
         expected = (gradient * direction).sum()
         assert abs(difference(change) - expected) <= 1e-6 * np.abs(gradient * direction).sum()
-
-
-def test_batch_renorm_stops_the_gradient_of_r_and_d():
-    """With r and d inside their limits, letting the gradient through would change it a lot."""
-    random = np.random.default_rng(2)
-    y = random.normal(0.3, 1.2, (4, 3, 5, 6))
-    running = {"mean": np.full(6, 0.2), "std": np.full(6, 1.1)}
-    weight = random.normal(0, 1, y.shape)
-
-    def reference(y, held=None):
-        mean = y.mean(axis=(0, 1, 2))
-        std = np.sqrt(((y - mean) ** 2).mean(axis=(0, 1, 2)) + 1e-3)
-        r, d = held or (std / running["std"], (mean - running["mean"]) / running["std"])
-        return (weight * ((y - mean) / std * r + d)).sum(), (r, d)
-
-    def ours(y):
-        moments = adaptive.batch_moments(y, 1e-3)
-        tree = {name: jnp.asarray(value, jnp.float32) for name, value in running.items()}
-        out = adaptive.renormalise(y, moments, tree, limits_of((3.0, 5.0)))
-        return jnp.sum(out * jnp.asarray(weight, jnp.float32))
-
-    value, gradient = jax.value_and_grad(ours)(jnp.asarray(y, jnp.float32))
-    expected, held = reference(y)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    direction, step = random.normal(0, 1, y.shape), 1e-6
-    slope = {}
-    for kind, constants in (("stopped", held), ("through", None)):
-        ends = [reference(y + sign * step * direction, constants)[0] for sign in (1, -1)]
-        slope[kind] = (ends[0] - ends[1]) / (2 * step)
-    got = (np.asarray(gradient, np.float64) * direction).sum()
-    assert abs(got - slope["stopped"]) < 1e-4 * np.abs(gradient * direction).sum()
-    assert abs(got - slope["through"]) > 1e-3 * np.abs(gradient * direction).sum()
 
 
 @pytest.mark.parametrize("value", [-1.0, -0.0, 0.0, 6.0, 7.0])

@@ -12,7 +12,7 @@ from qlrjax import session, weights
 from qlrjax.network import Cut
 from qlrjax.network.build import Builder, Window, square
 from qlrjax.settings import Settings, StreamSettings
-from qlrjax.training import adaptive, replay
+from qlrjax.training import adaptive, renorm, replay
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.rates import check_normalization
 
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer)
     params["head"] = jnp.asarray(random.normal(0, 0.3, params["head"].shape), jnp.float32)
     latents = jnp.asarray(random.uniform(-1, 3, (6, *cut.latent_shape)), jnp.float32)
     labels, pair = random.integers(0, 4, 6).astype(np.int32), LIMITS[normalization]
-    limits = adaptive.RenormLimits(*map(jnp.float32, pair)) if pair else None
+    limits = renorm.RenormLimits(*map(jnp.float32, pair)) if pair else None
 
     def loss(params, latents):
         logits, _ = adaptive.forward(cut, params, statistics, latents, limits)

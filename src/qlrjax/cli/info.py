@@ -24,9 +24,11 @@ def facts() -> list[tuple[str, str]]:
     """Names and values, in the order in which they are shown."""
     import jax
 
-    from qlrjax import programs
-    from qlrjax.integer.native import build
+    from qlrjax import native, programs
+    from qlrjax.integer.native import LIBRARY as frozen
+    from qlrjax.training.kernels import LIBRARY as training
 
+    built = ("frozen stage", frozen), ("training", training)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
@@ -35,7 +37,10 @@ def facts() -> list[tuple[str, str]]:
         ("cores", f"{cores} that this process may use"),
         ("devices", ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices())),
         ("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") or "none"),
-        ("frozen stage", f"{build.description()} ({build.VARIABLE}: auto, c or jax)"),
+        *(
+            (what, f"{native.description(library)} ({library.variable}: auto, c or jax)")
+            for what, library in built
+        ),
         ("compiled", programs.description()),
         ("caches", _caches()),
     ]

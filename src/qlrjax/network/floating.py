@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array, Bool, Float32, UInt8
 
 from qlrjax.network import IMAGES, Activation, Cut, Layer, Network
 
@@ -72,6 +72,13 @@ def activate(x: Float32[Array, "*s"], activation: Activation) -> Float32[Array, 
         return x
     positive = jnp.where(x > 0, x, 0.0)
     return jnp.where(positive < 6, positive, 6.0) if activation == "relu6" else positive
+
+
+def passes_gradient(x: Float32[Array, "*s"], activation: Activation) -> Bool[Array, "*s"] | None:
+    """Where `activate` lets a gradient through; None: everywhere."""
+    if activation == "none":
+        return None
+    return (x > 0) & (x < 6) if activation == "relu6" else x > 0
 
 
 def infer_layer(

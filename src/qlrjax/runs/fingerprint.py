@@ -9,6 +9,9 @@ from pathlib import Path
 
 import jax
 
+from qlrjax.native import outlook
+from qlrjax.training.kernels import LIBRARY
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
 _JAX_SETTINGS = (
     "jax_enable_x64",
@@ -28,6 +31,7 @@ def take() -> Fingerprint:
     values["processor"] = _processor()
     values["cpus"] = str(_visible_cpus())
     values["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "")
+    values["training"] = outlook(LIBRARY)
     values["device"] = f"{jax.default_backend()} {jax.devices()[0].device_kind}"
     return values
 

@@ -14,7 +14,7 @@ from qlrjax.runs import grow
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
 from qlrjax.streams.photos import read_all
-from qlrjax.training import evaluate, learner, strategies
+from qlrjax.training import evaluate, kernels, learner, strategies
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.strategies import LateClass, Strategy
 
@@ -75,7 +75,8 @@ def learn(
     is_new = not float(strategy.past(state.learner.training.kept)[index])
     if is_new and strategy.trains:  # what trains nothing learns every class alike
         strategy = LateClass(run=strategy, weight_decay=settings.protocol.weight_decay)
-    taught = Learner(extractor.cut.with_classes(len(class_names)), settings.protocol, strategy)
+    cut = extractor.cut.with_classes(len(class_names))
+    taught = Learner(cut, settings.protocol, strategy, native=kernels.serve(cut))
     labels = np.full(len(images), index, np.int32)
     data = EventData(latents, labels, int(state.learner.event), settings.seed)
     changed, losses = learner.learn_event(taught, state.learner, data)

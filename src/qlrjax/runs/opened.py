@@ -19,7 +19,7 @@ from qlrjax.runs.lessons import Lesson
 from qlrjax.runs.manifest import Manifest
 from qlrjax.session import Record, SessionState
 from qlrjax.settings import Settings
-from qlrjax.training import strategies
+from qlrjax.training import kernels, strategies
 from qlrjax.training.learner import Learner
 from qlrjax.training.strategies import Strategy
 
@@ -60,7 +60,9 @@ class OpenRun:
     @property
     def learner(self) -> Learner:
         """What learns."""
-        return Learner(self.extractor.cut, self.settings.protocol, self.strategy)
+        cut = self.extractor.cut
+        native = kernels.serve(cut)
+        return Learner(cut, self.settings.protocol, self.strategy, native=native)
 
 
 def open_run(folder: Path, strategy: Strategy | None = None) -> OpenRun:

@@ -5,27 +5,34 @@ with "bias" in place of gamma and beta where no batch norm follows; the statisti
 are {name: {"mean", "std"}}. The head has no bias (ar1-pytorch).
 """
 
+import dataclasses
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from qlrjax.network import Cut, floating
+from qlrjax.network import Cut, Layer, floating
+from qlrjax.training import kernels, renorm
 from qlrjax.training import maps as kept
+from qlrjax.training.protocol import Maps
+from qlrjax.training.renorm import RenormLimits, Statistics
 
 Params = dict[str, Any]
-Statistics = dict[str, dict[str, Array]]
 
 
-@flax.struct.dataclass
-class RenormLimits:
-    """How far batch renorm may correct: r in [1/r_max, r_max], d in [-d_max, d_max]."""
+@dataclasses.dataclass(frozen=True)
+class Passes:
+    """How the passes of a mini-batch are computed.
 
-    r_max: Float32[Array, ""]
-    d_max: Float32[Array, ""]
+    Attributes:
+        maps: How training keeps maps between forward and backward, see `maps`.
+        native: The C kernels compute what lies between the products, see `kernels`.
+    """
+
+    maps: Maps = "float32"
+    native: bool = False
 
 
 def init(
@@ -60,7 +67,7 @@ def forward(
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
     there: Bool[Array, " n"] | None = None,
-    maps: kept.Maps = "float32",
+    passes: Passes = Passes(),
 ) -> tuple[Float32[Array, "n classes"], Statistics]:
     """Logits of a batch of dequantized latents.
 
@@ -72,12 +79,12 @@ def forward(
         limits: Given, the batch's own statistics normalise it, corrected within the limits (batch
             renorm, training). None: the running statistics do (inference).
         there: Latents that count in the batch's statistics; None: all.
-        maps: How training keeps maps between forward and backward, see `maps`.
+        passes: See the class.
 
     Returns:
         Logits, and the batch's mean and standard deviation by layer (empty without limits).
     """
-    pooled, batch_statistics = features(cut, params, statistics, latents, limits, there, maps)
+    pooled, batch_statistics = features(cut, params, statistics, latents, limits, there, passes)
     return score(params, pooled), batch_statistics
 
 
@@ -102,7 +109,7 @@ def features(
     latents: Float32[Array, "n h w c"],
     limits: RenormLimits | None = None,
     there: Bool[Array, " n"] | None = None,
-    maps: kept.Maps = "float32",
+    passes: Passes = Passes(),
 ) -> tuple[Float32[Array, "n features"], Statistics]:
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
     x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
@@ -112,59 +119,40 @@ def features(
         inputs = [values[source] for source in layer.inputs]
         if not layer.has_weights:
             y = floating.combine(layer, inputs)
-        elif not layer.batch_norm:
-            trained = params["layers"][layer.name]
-            y = kept.stored(floating.linear_part(layer, trained["weight"], inputs[0]), maps)
-            y = y + _row(trained["bias"])
         else:
-            trained, running = params["layers"][layer.name], statistics[layer.name]
-            y = kept.stored(floating.linear_part(layer, trained["weight"], inputs[0]), maps)
-            if limits is None:
-                y = (y - _row(running["mean"])) / _row(running["std"])
-            else:
-                batch = batch_moments(y, cut.network.bn_epsilon, there)
-                batch_statistics[layer.name] = batch
-                y = renormalise(y, batch, running, limits)
-            y = y * _row(trained["gamma"]) + _row(trained["beta"])
-        x = floating.activate(kept.returned(y, maps), layer.activation)
+            trained = params["layers"][layer.name]
+            y = kept.stored(linear_part(layer, trained["weight"], inputs[0], passes), passes.maps)
+            if layer.batch_norm and limits is not None:
+                rule = renorm.Rule(
+                    layer.activation, cut.network.bn_epsilon, passes.maps, passes.native
+                )
+                affine = {name: trained[name] for name in ("gamma", "beta")}
+                running = statistics[layer.name]
+                x, moments = renorm.normalised(rule, y, affine, running, limits, there)
+                batch_statistics[layer.name], values[layer.name] = moments, x
+                continue
+            y = _shifted(layer, y, trained, statistics)
+        x = floating.activate(kept.returned(y, passes.maps), layer.activation)
         values[layer.name] = x
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 
-def batch_moments(
-    y: Float32[Array, "n h w c"], epsilon: float, there: Bool[Array, " n"] | None = None
-) -> dict[str, Array]:
-    """Mean and sqrt(biased variance + epsilon) per channel, of the samples that are there."""
-    if there is None:
-        mean = jnp.mean(y, axis=(0, 1, 2))
-        variance = jnp.mean((y - _row(mean)) ** 2, axis=(0, 1, 2))
-    else:
-        share = there.astype(jnp.float32) / jnp.sum(there.astype(jnp.float32))
-        share = share.reshape(-1, 1, 1, 1) / (y.shape[1] * y.shape[2])
-        mean = jnp.sum(y * share, axis=(0, 1, 2))
-        variance = jnp.sum((y - _row(mean)) ** 2 * share, axis=(0, 1, 2))
-    return {"mean": mean, "std": jnp.sqrt(variance + epsilon)}
+def linear_part(
+    layer: Layer, weight: Float32[Array, "..."], x: Float32[Array, "n h w c"], passes: Passes
+) -> Float32[Array, "n h2 w2 d"]:
+    """See `floating.linear_part`."""
+    if passes.native and kernels.fits(layer):
+        return kernels.depthwise(layer, weight.reshape(-1, layer.out_channels), x)
+    return floating.linear_part(layer, weight, x)
 
 
-def renormalise(
-    y: Float32[Array, "n h w c"],
-    batch: dict[str, Array],
-    running: dict[str, Array],
-    limits: RenormLimits,
-) -> Float32[Array, "n h w c"]:
-    """(y - mean_B) / std_B * r + d, with r and d held constant in the gradient (Ioffe 2017)."""
-    r = jnp.clip(batch["std"] / running["std"], 1 / limits.r_max, limits.r_max)
-    d = (batch["mean"] - running["mean"]) / running["std"]
-    d = jnp.clip(d, -limits.d_max, limits.d_max)
-    r, d = jax.lax.stop_gradient(r), jax.lax.stop_gradient(d)
-    return (y - _row(batch["mean"])) * _row(r / batch["std"]) + _row(d)
-
-
-def update_statistics(
-    running: Statistics, batch: Statistics, momentum: Float32[Array, ""]
-) -> Statistics:
-    """Returns running + momentum * (batch - running), on mean and standard deviation."""
-    return jax.tree.map(lambda old, new: old + momentum * (new - old), running, batch)
+def _shifted(layer: Layer, y: Array, trained: dict[str, Array], statistics: Statistics) -> Array:
+    """A raw output with its bias, or normalised by running statistics."""
+    if not layer.batch_norm:
+        return y + _row(trained["bias"])
+    running = statistics[layer.name]
+    y = (y - _row(running["mean"])) / _row(running["std"])
+    return y * _row(trained["gamma"]) + _row(trained["beta"])
 
 
 def cross_entropy(

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 from qlrjax import devices
 from qlrjax.network import Cut
-from qlrjax.training import adaptive, draws, minibatch, replay
+from qlrjax.training import adaptive, draws, minibatch, renorm, replay
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.rates import EventRates, optimizer, rates_at, renorm_limits
 from qlrjax.training.replay import Latents
@@ -36,12 +36,14 @@ class Learner:
         protocol: How mini-batches are made and learned.
         strategy: What is kept besides replays, and who answers.
         mesh: Devices that share the latents of a mini-batch, see `devices`; None: one learns all.
+        native: Mini-batches are computed with the C kernels, see `kernels`.
     """
 
     cut: Cut
     protocol: Protocol
     strategy: Strategy
     mesh: Mesh | None = None
+    native: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Training:
     """
 
     params: adaptive.Params
-    statistics: adaptive.Statistics
+    statistics: renorm.Statistics
     optimizer: optax.OptState
     kept: Any
 
@@ -98,7 +100,7 @@ class LearnerState:
 def init(
     learner: Learner,
     params: adaptive.Params,
-    statistics: adaptive.Statistics,
+    statistics: renorm.Statistics,
     memory: replay.ReplayMemory,
 ) -> LearnerState:
     """A learner that has seen nothing."""
@@ -279,10 +281,11 @@ def _train_step(
     batch, batch_labels = devices.keep_shared(learner.mesh, gathered)
     limits = renorm_limits(protocol, event.rates, index, size)
     there = rows >= 0 if empty or protocol.short_minibatches else None
+    passes = adaptive.Passes(protocol.maps, learner.native)
 
-    def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, adaptive.Statistics]]:
+    def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, renorm.Statistics]]:
         logits, moments = adaptive.forward(
-            learner.cut, params, state.statistics, batch, limits, there, protocol.maps
+            learner.cut, params, state.statistics, batch, limits, there, passes
         )
         counted = jnp.ones(rows.shape, bool) if there is None else there
         task = adaptive.cross_entropy(logits, batch_labels, counted)
@@ -301,7 +304,7 @@ def _train_step(
         params = {**params, "layers": state.params["layers"]}
     statistics = state.statistics
     if moments and protocol.train_layers:
-        statistics = adaptive.update_statistics(statistics, moments, event.rates.renorm_momentum)
+        statistics = renorm.update_statistics(statistics, moments, event.rates.renorm_momentum)
     kept = strategy.follow(state.kept, Step(gradients, state.params, params))
     return Training(params, statistics, momentum, kept), loss
 

@@ -26,6 +26,14 @@ def returned(y: Float32[Array, "n h w c"], maps: Maps) -> Float32[Array, "n h w 
     return y if maps == "float32" else _returned(y)
 
 
+def rounded(gradient: Float32[Array, "..."], maps: Maps) -> Float32[Array, "..."]:
+    """A gradient as it is read again."""
+    if maps == "float32":
+        return gradient
+    scale = jnp.float32(GRADIENT_SCALE)
+    return (gradient * scale).astype(jnp.float16).astype(jnp.float32) / scale
+
+
 @jax.custom_vjp
 def _stored(z: Array) -> Array:
     return z.astype(jnp.float16).astype(jnp.float32)
@@ -51,8 +59,7 @@ def _unchanged(y: Array) -> tuple[Array, None]:
 
 def _rounded(residual: None, gradient: Array) -> tuple[Array]:
     del residual
-    scale = jnp.float32(GRADIENT_SCALE)
-    return ((gradient * scale).astype(jnp.float16).astype(jnp.float32) / scale,)
+    return (rounded(gradient, "float16"),)
 
 
 _stored.defvjp(_forward, _through)

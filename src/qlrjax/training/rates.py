@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float32, Int32
 
 from qlrjax.network import Cut
-from qlrjax.training import adaptive
+from qlrjax.training import renorm
 from qlrjax.training.protocol import Protocol
 
 
@@ -50,12 +50,12 @@ def rates_at(protocol: Protocol, event: int) -> EventRates:
 
 def renorm_limits(
     protocol: Protocol, event_rates: EventRates, index: Int32[Array, ""], size: int
-) -> adaptive.RenormLimits | None:
+) -> renorm.RenormLimits | None:
     """Limits of batch renorm at mini-batch `index` of an event; None uses running statistics."""
     if protocol.normalization in ("running", "none") or not protocol.train_layers:
         return None
     if protocol.normalization == "batch":
-        return adaptive.RenormLimits(jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32))
+        return renorm.RenormLimits(jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32))
     each = protocol.renorm_step * size
     grown = np.float32(each) * index.astype(jnp.float32)
 
@@ -65,7 +65,7 @@ def renorm_limits(
         end = low + math.ceil((full - low) / each) * each
         return jnp.where(start < full, jnp.minimum(start + grown, end), start)
 
-    return adaptive.RenormLimits(
+    return renorm.RenormLimits(
         limit(event_rates.r_start, 1.0, protocol.r_max),
         limit(event_rates.d_start, 0.0, protocol.d_max),
     )

@@ -4,7 +4,6 @@
 is built at first use; where it cannot be, `prepare` gives None and pure JAX stays.
 """
 
-from qlrjax.integer.native.build import Unavailable
-from qlrjax.integer.native.call import NativeStage, apply, prepare
+from qlrjax.integer.native.call import LIBRARY, NativeStage, apply, prepare
 
-__all__ = ["NativeStage", "Unavailable", "apply", "prepare"]
+__all__ = ["LIBRARY", "NativeStage", "apply", "prepare"]

@@ -8,8 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, UInt8
 
 from qlrjax.integer.frozen import IntegerLayer, Stage
-from qlrjax.integer.native import build, pack
+from qlrjax.integer.native import pack
+from qlrjax.native import Library, load
 from qlrjax.network import Padding
+
+_TARGET = "qlrjax_frozen_stage"
+LIBRARY = Library(
+    package="qlrjax.integer.native",
+    main="stage.c",
+    targets=(_TARGET,),
+    instructions=("plain C", "AVX2", "AVX-512 VNNI"),  # in the order of `pack`'s numbers
+    variable="QLRJAX_FROZEN",
+)
 
 
 class Geometry(NamedTuple):
@@ -43,15 +53,15 @@ def prepare(stage: Stage, instructions: int | None = None) -> NativeStage | None
         instructions: PLAIN, AVX2 or AVX512_VNNI; without it, the widest of this machine.
 
     Raises:
-        Unavailable: See `build.load`.
+        Unavailable: See `qlrjax.native.load`.
         ValueError: The machine lacks the instructions.
     """
-    kernel = build.load() if stage and pack.fits(stage) else None
+    kernel = load(LIBRARY) if stage and pack.fits(stage) else None
     if kernel is None:
         return None
     chosen = kernel.instructions if instructions is None else instructions
     if chosen > kernel.instructions:
-        raise ValueError(f"this processor has no {build.NAMES[chosen]}")
+        raise ValueError(f"this processor has no {LIBRARY.instructions[chosen]}")
     return NativeStage(jnp.asarray(pack.pack(stage, chosen)), tuple(map(_geometry, stage)))
 
 
@@ -63,7 +73,7 @@ def apply(stage: NativeStage, images: UInt8[Array, "n h w c"]) -> UInt8[Array, "
         height, width = _output_hw(layer, height, width)
         channels = layer.channels
     latents = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8)
-    call = jax.ffi.ffi_call(build.TARGET, latents)
+    call = jax.ffi.ffi_call(_TARGET, latents)
     return call(images, stage.constants)
 
 

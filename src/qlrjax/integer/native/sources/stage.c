@@ -6,11 +6,8 @@
  */
 #include <pthread.h>
 
+#include "ffi.h"
 #include "layers.h"
-#include "team.h"
-#include "xla/ffi/api/c_api.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 typedef struct {
   const uint8_t *constants, *images;
@@ -114,28 +111,6 @@ static const char *plan(job *j, size_t constants, const int64_t *in, const int64
   return NULL;
 }
 
-static XLA_FFI_Error *failure(const XLA_FFI_Api *api, const char *message) {
-  XLA_FFI_Error_Create_Args args = {XLA_FFI_Error_Create_Args_STRUCT_SIZE, NULL, message,
-                                    XLA_FFI_Error_Code_INVALID_ARGUMENT};
-  return api->XLA_FFI_Error_Create(&args);
-}
-
-static int drop_error(const XLA_FFI_Api *api, XLA_FFI_Error *error) {
-  if (!error) return 0;
-  XLA_FFI_Error_Destroy_Args args = {XLA_FFI_Error_Destroy_Args_STRUCT_SIZE, NULL, error};
-  api->XLA_FFI_Error_Destroy(&args);
-  return 1;
-}
-
-static int pool_threads(const XLA_FFI_CallFrame *frame) {
-  int64_t threads = 1;
-  XLA_FFI_ThreadPool_NumThreads_Args args = {XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE, NULL,
-                                             frame->ctx, &threads};
-  if (drop_error(frame->api, frame->api->XLA_FFI_ThreadPool_NumThreads(&args)) || threads < 1)
-    return 1;
-  return threads > 64 ? 64 : (int)threads;
-}
-
 /* The first layer may read a few bytes past the images: then they are copied. */
 static uint8_t *with_slack(job *j) {
   const layer *l = j->layers;
@@ -160,31 +135,12 @@ static const char *run(job *j, const XLA_FFI_CallFrame *frame) {
   t->run = run_part;
   t->work = j;
   int most = chunks_of(j, 0);
-  for (int i = 1; i < j->threads && i < most; i++) {
-    XLA_FFI_ThreadPool_Schedule_Args args = {XLA_FFI_ThreadPool_Schedule_Args_STRUCT_SIZE, NULL,
-                                             frame->ctx, team_help, t};
-    atomic_fetch_add(&t->references, 1);
-    if (drop_error(frame->api, frame->api->XLA_FFI_ThreadPool_Schedule(&args))) {
-      team_leave(t);
-      break;
-    }
-  }
-  team_work(t);
-  team_close(t);
-  return NULL;
-}
-
-static XLA_FFI_Error *metadata(XLA_FFI_CallFrame *frame) {
-  XLA_FFI_Metadata *m = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
-  m->api_version.major_version = XLA_FFI_API_MAJOR;
-  m->api_version.minor_version = XLA_FFI_API_MINOR;
+  team_call(t, frame, j->threads < most ? j->threads : most);
   return NULL;
 }
 
 EXPORT XLA_FFI_Error *qlrjax_frozen_stage(XLA_FFI_CallFrame *frame) {
-  if (frame->extension_start && frame->extension_start->type == XLA_FFI_Extension_Metadata)
-    return metadata(frame);
-  if (frame->stage != XLA_FFI_ExecutionStage_EXECUTE) return NULL;
+  if (is_handshake(frame)) return NULL;
   if (frame->args.size != 2 || frame->rets.size != 1)
     return failure(frame->api, "the frozen stage takes images and constants and gives latents");
   const XLA_FFI_Buffer *images = frame->args.args[0], *constants = frame->args.args[1];

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from qlrjax.integer.native import build
+from qlrjax.integer.native import LIBRARY
+from qlrjax.native import build
+from qlrjax.training import kernels
 
 SHOW = """
-from qlrjax.integer.native import build
-kernel = build.load()
-print(build.description())
+from qlrjax.integer.native import LIBRARY
+from qlrjax.native import description, load
+kernel = load(LIBRARY)
+print(description(LIBRARY))
 print(kernel.path if kernel else "none")
 """
 
+LIBRARIES = {"frozen stage": LIBRARY, "training": kernels.LIBRARY}
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
 )
@@ -112,11 +116,13 @@ def test_a_compiler_that_fails_is_named(tmp_path):
     assert words == f"pure JAX: the C compiler {broken} fails: stage.c:1: no such machine"
 
 
-def test_asking_for_c_says_why_it_cannot_be(monkeypatch):
-    monkeypatch.setenv(build.VARIABLE, "c")
-    monkeypatch.setattr(build, "_load_once", lambda: build.Unavailable("no compiler"))
+@pytest.mark.parametrize("what", LIBRARIES)
+def test_asking_for_c_says_why_it_cannot_be(monkeypatch, what):
+    library = LIBRARIES[what]
+    monkeypatch.setenv(library.variable, "c")
+    monkeypatch.setattr(build, "_load_once", lambda _: build.Unavailable("no compiler"))
     with pytest.raises(build.Unavailable, match="no compiler"):
-        build.load()
-    monkeypatch.setenv(build.VARIABLE, "fast")
-    with pytest.raises(ValueError, match="QLRJAX_FROZEN is 'fast'; use auto, c or jax"):
-        build.load()
+        build.load(library)
+    monkeypatch.setenv(library.variable, "fast")
+    with pytest.raises(ValueError, match=f"{library.variable} is 'fast'; use auto, c or jax"):
+        build.load(library)

@@ -1,0 +1,136 @@
+/* Batch renorm of float32 maps [n, h, w, c]: moments of a mini-batch, and the gradient.
+ *
+ * Sums are made a sample at a time, in the cache, and joined in the order of samples: the mean and
+ * the sum of squares around it as Chan et al. (1979) join them, so that nothing is read twice from
+ * memory and nothing cancels.
+ */
+#ifndef QLRJAX_RENORM_H
+#define QLRJAX_RENORM_H
+
+#include "vectors.h"
+
+typedef struct {
+  int samples, pixels, channels, top; /* top: 6 for ReLU6, 0 for ReLU, -1 for none */
+  const uint8_t *there;               /* of every sample, whether it counts */
+  const float *y, *gradient, *mean, *gain, *offset, *fall;
+  float *first, *second, *of_y, *parts; /* parts: [samples, 2, c] */
+} renorm;
+
+INLINE void part_of_moments(const renorm *r, int sample) {
+  size_t c = (size_t)r->channels, pixels = (size_t)r->pixels;
+  const float *y = r->y + (size_t)sample * pixels * c;
+  float *means = r->parts + (size_t)sample * 2 * c, *squares = means + c;
+  if (!r->there[sample]) return;
+  memset(means, 0, 2 * c * sizeof(float));
+  for (size_t p = 0; p < pixels; p++)
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      store(means + k, load(means + k, valid) + load(y + p * c + k, valid), valid);
+    }
+  for (size_t k = 0; k < c; k++) means[k] /= (float)pixels;
+  for (size_t p = 0; p < pixels; p++)
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      vec away = load(y + p * c + k, valid) - load(means + k, valid);
+      store(squares + k, load(squares + k, valid) + away * away, valid);
+    }
+}
+
+/* first: the mean; second: the biased variance. */
+INLINE void join_moments(const renorm *r) {
+  size_t c = (size_t)r->channels;
+  float seen = 0, pixels = (float)r->pixels;
+  memset(r->first, 0, c * sizeof(float));
+  memset(r->second, 0, c * sizeof(float));
+  for (int sample = 0; sample < r->samples; sample++) {
+    if (!r->there[sample]) continue;
+    const float *means = r->parts + (size_t)sample * 2 * c, *squares = means + c;
+    float share = pixels / (seen + pixels), weight = seen * share;
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      vec mean = load(r->first + k, valid), apart = load(means + k, valid) - mean;
+      vec sum = load(r->second + k, valid) + load(squares + k, valid) + apart * apart * weight;
+      store(r->first + k, mean + apart * share, valid);
+      store(r->second + k, sum, valid);
+    }
+    seen += pixels;
+  }
+  for (size_t k = 0; k < c && seen > 0; k++) r->second[k] /= seen;
+}
+
+INLINE void moments(const void *work, int phase, int chunk) {
+  if (phase)
+    join_moments(work);
+  else
+    part_of_moments(work, chunk);
+}
+
+/* The gradient where the activation lets it through; `away` is y - mean. */
+INLINE vec let_through(const renorm *r, vec of, vec away, vec gain, vec offset) {
+  if (r->top < 0) return of;
+  vec x = away * gain + offset;
+  vec zero = {0};
+  lanes mask = x > zero;
+  if (r->top > 0) mask &= x < zero + (float)r->top;
+  return where(mask, of);
+}
+
+/* Sums of the gradient that comes through, and of its products with y - mean. */
+INLINE void part_of_sums(const renorm *r, int sample) {
+  size_t c = (size_t)r->channels, pixels = (size_t)r->pixels, at = (size_t)sample * pixels * c;
+  float *sums = r->parts + (size_t)sample * 2 * c, *products = sums + c;
+  memset(sums, 0, 2 * c * sizeof(float));
+  for (size_t p = 0; p < pixels; p++, at += c)
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
+      vec of = let_through(r, load(r->gradient + at + k, valid), away, load(r->gain + k, valid),
+                           load(r->offset + k, valid));
+      store(sums + k, load(sums + k, valid) + of, valid);
+      store(products + k, load(products + k, valid) + of * away, valid);
+    }
+}
+
+INLINE void join_sums(const renorm *r) {
+  size_t c = (size_t)r->channels;
+  memset(r->first, 0, c * sizeof(float));
+  memset(r->second, 0, c * sizeof(float));
+  for (int sample = 0; sample < r->samples; sample++) {
+    const float *sums = r->parts + (size_t)sample * 2 * c, *products = sums + c;
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      store(r->first + k, load(r->first + k, valid) + load(sums + k, valid), valid);
+      store(r->second + k, load(r->second + k, valid) + load(products + k, valid), valid);
+    }
+  }
+}
+
+/* of_y = gain * (g - [there] * (first / m + (y - mean) * second / m * fall)), m values a channel. */
+INLINE void gradient_of_map(const renorm *r, int sample) {
+  size_t c = (size_t)r->channels, pixels = (size_t)r->pixels, at = (size_t)sample * pixels * c;
+  float values = 0;
+  for (int i = 0; i < r->samples; i++) values += r->there[i] ? (float)pixels : 0.0f;
+  float share = r->there[sample] ? 1.0f / values : 0.0f;
+  for (size_t p = 0; p < pixels; p++, at += c)
+    for (size_t k = 0; k < c; k += LANES) {
+      int valid = (int)(c - k < LANES ? c - k : LANES);
+      vec gain = load(r->gain + k, valid);
+      vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
+      vec of = let_through(r, load(r->gradient + at + k, valid), away, gain,
+                           load(r->offset + k, valid));
+      vec common = load(r->first + k, valid) +
+                   away * (load(r->second + k, valid) * load(r->fall + k, valid));
+      store(r->of_y + at + k, (of - common * share) * gain, valid);
+    }
+}
+
+INLINE void renorm_backward(const void *work, int phase, int chunk) {
+  if (phase == 0)
+    part_of_sums(work, chunk);
+  else if (phase == 1)
+    join_sums(work);
+  else
+    gradient_of_map(work, chunk);
+}
+
+#endif

@@ -1,0 +1,183 @@
+"""The C kernels of training: every set of instructions, any number of threads."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import oracle_float as oracle
+
+from qlrjax.native import build, description, load
+from qlrjax.network import Cut, Layer, mobilenet_v1
+from qlrjax.training import kernels
+from qlrjax.training.kernels import call
+
+SETS = ("PLAIN", "AVX2", "AVX512")
+
+pytestmark = pytest.mark.skipif(
+    load(kernels.LIBRARY) is None, reason=f"needs the C kernels: {description(kernels.LIBRARY)}"
+)
+
+
+NAMES = ("_FORWARD", "_OF_INPUT", "_OF_ROWS", "_MOMENTS", "_RENORM")
+
+
+@pytest.fixture(scope="session", params=SETS)
+def targets(request, tmp_path_factory):
+    """The kernels with no wider instructions than these, under names of their own."""
+    widest = SETS.index(request.param)
+    if widest > load(kernels.LIBRARY).instructions:
+        pytest.skip(f"this processor has no {kernels.LIBRARY.instructions[widest]}")
+    out = tmp_path_factory.mktemp("narrowed") / "training.so"
+    sources, shared = (Path(module.__file__).parent / "sources" for module in (call, build))
+    included = [f"-I{shared}", f"-I{jax.ffi.include_dir()}", f"-DWIDEST={request.param}"]
+    words = ["cc", *build._FLAGS, *included, "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*words, str(sources / "training.c"), "-o", str(out)], check=True)
+    loaded = ctypes.CDLL(str(out))
+    assert loaded.qlrjax_instructions() == widest
+    own = {}
+    for name in NAMES:
+        target = getattr(call, name)
+        own[name] = f"{target}_{request.param}"
+        capsule = jax.ffi.pycapsule(getattr(loaded, target))
+        jax.ffi.register_ffi_target(own[name], capsule, platform="cpu")
+    return own
+
+
+@pytest.fixture
+def narrowed(targets, monkeypatch):
+    """`kernels` calls those."""
+    for name, target in targets.items():
+        monkeypatch.setattr(call, name, target)
+
+
+def layer_of(channels, kernel, stride, padding, in_hw):
+    out = [
+        (size + sum(pad) - side) // stride + 1
+        for size, pad, side in zip(in_hw, padding, kernel, strict=True)
+    ]
+    return Layer(
+        0, "any", "depthwise", channels, channels, in_hw, tuple(out), kernel, stride, padding
+    )
+
+
+LAYERS = [
+    layer_of(17, (3, 3), 1, ((1, 1), (1, 1)), (5, 7)),
+    layer_of(64, (5, 5), 2, ((1, 2), (2, 2)), (9, 6)),
+    layer_of(3, (7, 7), 3, ((3, 3), (3, 0)), (8, 11)),
+    layer_of(33, (1, 2), 2, ((0, 0), (0, 1)), (4, 4)),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda one: f"{one.kernel_hw} by {one.stride}")
+def test_depthwise_is_exact_on_integers(narrowed, layer):
+    random = np.random.default_rng(0)
+    weight, x, dy = (
+        random.integers(-9, 10, shape).astype(np.float32)
+        for shape in (layer.weight_shape, (6, *layer.in_shape), (6, *layer.out_shape))
+    )
+    rows = jnp.asarray(weight.reshape(-1, layer.out_channels))
+    y, pull = jax.vjp(lambda rows, x: kernels.depthwise(layer, rows, x), rows, jnp.asarray(x))
+    np.testing.assert_array_equal(y, oracle.linear(layer, weight, x))
+    of_rows, of_x = pull(jnp.asarray(dy))
+    of_weight, wanted = oracle.linear_gradients(layer, weight, x, dy)
+    np.testing.assert_array_equal(of_rows.reshape(weight.shape), of_weight)
+    np.testing.assert_array_equal(of_x, wanted)
+
+
+@pytest.mark.parametrize("channels", [1, 16, 37])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_moments_of_a_map_far_from_zero(narrowed, channels, missing):
+    """A mean of 1,000 and a deviation of 0.1: squares minus a square would keep no digit."""
+    random = np.random.default_rng(1)
+    y = random.normal(1000.0, 0.1, (9, 3, 5, channels)).astype(np.float32)
+    y[9 - missing :] = np.nan
+    there = np.arange(9) < 9 - missing
+    mean, variance = kernels.moments(jnp.asarray(y), jnp.asarray(there))
+    counted = y[there].astype(np.float64)
+    np.testing.assert_allclose(mean, counted.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variance, counted.var(axis=(0, 1, 2)), rtol=2e-3)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+def test_renorm_gradient_against_float64(narrowed, activation):
+    random = np.random.default_rng(2)
+    shape, channels = (7, 5, 2, 21), 21
+    y, g = (random.normal(1.0, 2.0, shape).astype(np.float32) for _ in range(2))
+    there = np.array([1, 1, 0, 1, 1, 1, 0], bool)
+    mean, gain, offset = (random.normal(0, 1, channels).astype(np.float32) for _ in range(3))
+    steep = random.uniform(0.1, 1.0, channels).astype(np.float32)
+    given = tuple(map(jnp.asarray, (mean, gain, offset, steep)))
+    found = kernels.renorm_backward(
+        jnp.asarray(y), jnp.asarray(there), jnp.asarray(g), given, activation
+    )
+    y, g, mean, gain, offset, steep = (
+        array.astype(np.float64) for array in (y, g, mean, gain, offset, steep)
+    )
+    away = y - mean
+    before = away * gain + offset
+    inside = {"none": before == before, "relu": before > 0, "relu6": (before > 0) & (before < 6)}
+    g = g * inside[activation]
+    sums, products = g.sum(axis=(0, 1, 2)), (g * away).sum(axis=(0, 1, 2))
+    share = there[:, None, None, None] / (there.sum() * 10)
+    expected = (g - (sums + away * products * steep) * share) * gain
+    for got, wanted in zip(found, (expected, sums, products), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+THREADS = """
+import hashlib, os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+import numpy as np
+import jax.numpy as jnp
+from qlrjax import weights
+from qlrjax.native import load
+from qlrjax.network import Cut
+from qlrjax.training import kernels
+import jax
+assert load(kernels.LIBRARY)
+random = np.random.default_rng(0)
+y, g = (jnp.asarray(random.normal(size=(13, 6, 5, 40)).astype(np.float32)) for _ in range(2))
+there = jnp.ones(13, bool)
+layer = Cut(weights.load("builtin", 10, 96)[0], 24).above[0]
+x = jnp.asarray(random.normal(size=(13, *layer.in_shape)).astype(np.float32))
+rows = jnp.asarray(random.normal(size=(9, layer.out_channels)).astype(np.float32))
+out, pull = jax.vjp(lambda rows, x: kernels.depthwise(layer, rows, x), rows, x)
+four = tuple(jnp.asarray(random.normal(size=40).astype(np.float32)) for _ in range(4))
+gradients = kernels.renorm_backward(y, there, g, four, "relu6")
+found = (*kernels.moments(y, there), *gradients, *pull(out))
+print(hashlib.sha256(b"".join(np.asarray(one).tobytes() for one in found)).hexdigest())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two cores, and a system that can take one away",
+)
+def test_the_number_of_threads_changes_no_bit():
+    tests = Path(__file__).resolve().parents[1]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", THREADS, count],
+            env={**os.environ, "PYTHONPATH": str(tests)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for count in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_they_serve_where_something_of_theirs_is_trained(monkeypatch):
+    network = mobilenet_v1(0.25, (32, 32), 10)
+    assert kernels.serve(Cut(network, 24))
+    assert not kernels.serve(Cut(network, network.last))
+    assert not kernels.fits(layer_of(4, (8, 8), 1, ((4, 4), (4, 4)), (9, 9)))
+    monkeypatch.setenv(kernels.LIBRARY.variable, "jax")
+    assert not kernels.serve(Cut(network, 24))
