@@ -30,7 +30,7 @@ from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
 from qlrjax.session import Session, SessionState
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.streams.stream import Stream
 from qlrjax.training.protocol import Protocol
 

@@ -31,7 +31,7 @@ from qlrjax.runs import run as runs_run
 from qlrjax.runs import saver
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.streams.stream import Stream
 from qlrjax.training.protocol import Protocol
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 # vlomonaco/ar1-pytorch at commit 813f977 with params.cfg: what the paper's accuracy builds on.

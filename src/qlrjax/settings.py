@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tomli_w
 
 from qlrjax import files
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol, check_bits
 
 _FILE_BYTES_AT_MOST = 2**20

@@ -24,7 +24,7 @@ from jax.profiler import ProfileData, TraceAnnotation
 
 from qlrjax.runs import run
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 
 HOST = ("decode", "frozen stage", "kept latents", "plan", "evaluation", "checkpoint")
 SCOPES = ("replay read", "training", "head", "admission")

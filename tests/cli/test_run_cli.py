@@ -125,7 +125,8 @@ def test_prepared_frames_go_to_the_users_cache_with_a_word_on_their_size(
 ):
     from PIL import Image
 
-    from qlrjax.streams.open import StreamSettings, open_stream
+    from qlrjax.streams.open import open_stream
+    from qlrjax.streams.settings import StreamSettings
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for session in (1, 2, 3):

@@ -16,7 +16,7 @@ from qlrjax.integer import deployed, fixedpoint
 from qlrjax.runs import run
 from qlrjax.settings import Settings
 from qlrjax.streams import builtin
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training import evaluate
 from qlrjax.training.protocol import Protocol
 

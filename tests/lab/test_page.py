@@ -14,7 +14,7 @@ from qlrjax.lab.page.assemble import Figure, Section
 from qlrjax.runs import run
 from qlrjax.runs.history import Moment
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")

@@ -9,7 +9,7 @@ import pytest
 from qlrjax import session
 from qlrjax.runs import history, run
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 BASE = Settings(

@@ -5,7 +5,7 @@ import pytest
 from qlrjax.runs import checkpoint, run, runfolder
 from qlrjax.runs.interrupt import Stop
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 
 # The shapes of test_cli, so that compiled programs are shared.
 SETTINGS = Settings(

@@ -11,7 +11,7 @@ from jax import monitoring
 from qlrjax import session
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training import adaptive, draws, evaluate, learner, minibatch, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol

@@ -21,7 +21,7 @@ if sys.argv[1] != "all":
 import jax, numpy as np
 from qlrjax import session
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 settings = Settings(

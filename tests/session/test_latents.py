@@ -9,7 +9,7 @@ import pytest
 from qlrjax import latents, session
 from qlrjax.integer.extractor import Extractor
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 
 BASE = Settings(
     latent_layer=5,

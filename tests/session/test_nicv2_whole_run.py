@@ -9,7 +9,7 @@ import pytest
 from qlrjax import metrics, session
 from qlrjax.settings import Settings
 from qlrjax.streams import cut, nicv2, synthetic
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 SLOTS, FRAMES = 120, 3

@@ -12,7 +12,7 @@ import pytest
 
 from qlrjax import session
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training import replay
 from qlrjax.training.protocol import Protocol
 

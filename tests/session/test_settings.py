@@ -8,7 +8,7 @@ import pytest
 
 from qlrjax import settings
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training.protocol import Protocol
 
 EVERYTHING = Settings(

@@ -21,7 +21,7 @@ import numpy as np
 
 from qlrjax.runs import run
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 
 CLASSES, WARM = 5, 50
 LOGS = ("events.jsonl", "records.jsonl", "timing.jsonl", "history.jsonl")

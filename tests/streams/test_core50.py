@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from qlrjax.streams import core50, core50_lists, nicv2
-from qlrjax.streams.open import StreamSettings, open_stream
+from qlrjax.streams.open import open_stream
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.streams.stream import ImageSource
 
 # Images per session, from the data set's web page.

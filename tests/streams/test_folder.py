@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from qlrjax.streams import folder
-from qlrjax.streams.open import StreamSettings, open_stream
+from qlrjax.streams.open import open_stream
+from qlrjax.streams.settings import StreamSettings
 
 
 def photo(path, colour=(9, 9, 9), size=(11, 7)):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from qlrjax.streams import archive, builtin, core50, cut, folder, nicv2, photos, synthetic
-from qlrjax.streams.open import StreamSettings, open_stream
+from qlrjax.streams.open import open_stream
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.streams.stream import Stream
 
 

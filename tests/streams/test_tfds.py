@@ -12,7 +12,8 @@ from PIL import Image
 
 from qlrjax.streams import core50, core50_tfds
 from qlrjax.streams import tfds as tfds_stream
-from qlrjax.streams.open import StreamSettings, open_stream
+from qlrjax.streams.open import open_stream
+from qlrjax.streams.settings import StreamSettings
 
 
 def png(colour, size=(20, 12), mode="RGB"):

@@ -20,7 +20,7 @@ from qlrjax.integer import extractor, quantize
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.runs import run
 from qlrjax.settings import Settings
-from qlrjax.streams.open import StreamSettings
+from qlrjax.streams.settings import StreamSettings
 from qlrjax.training import evaluate, learner
 from qlrjax.training.protocol import Protocol
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from qlrjax import files, presets, settings, weights
+from qlrjax import files, presets, settings
 from qlrjax.cli import show
 from qlrjax.cli.arguments import parse_arguments
 from qlrjax.names import for_rich, printable
@@ -113,6 +113,8 @@ def _base(known: argparse.Namespace) -> Settings:
 
 
 def _cut_after(chosen: Settings, name: str) -> Settings:
+    from qlrjax import weights
+
     network = weights.outline(chosen.weights, 1, chosen.resolution)
     return dataclasses.replace(chosen, latent_layer=network.latent_layer_after(name))
 
