@@ -1,6 +1,6 @@
 """Where the time of a learning event goes, from JAX's own profiler: `make profile`.
 
-python -m tests.bench.profile [--latent-layer 27] [--events 10] [--data builtin] [--out FILE.json]
+python -m tests.bench.profile [--latent-layer 27] [--events 10] [--replays 500] [--out FILE.json]
 
 A real run in a folder is traced from its third event on, when everything is compiled. Phases of the
 host are annotations in the trace; operations of the learning program carry the scopes that its
@@ -155,6 +155,8 @@ def main() -> None:
     parser.add_argument("--latent-layer", type=int, default=27)
     parser.add_argument("--events", type=int, default=10)
     parser.add_argument("--data", default="builtin")
+    parser.add_argument("--replays", type=int, default=500)
+    parser.add_argument("--pairs-per-event", type=int, default=1)
     parser.add_argument("--weights", default="builtin")
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--out", type=Path)
@@ -163,7 +165,8 @@ def main() -> None:
         latent_layer=words.latent_layer,
         weights=words.weights,
         resolution=words.resolution,
-        stream=StreamSettings(data=words.data),
+        replays=words.replays,
+        stream=StreamSettings(data=words.data, pairs_per_event=words.pairs_per_event),
     )
     rows = measured(settings, words.events)
     print(f"{'phase':32} {'ms an event':>12} {'share':>8}")
