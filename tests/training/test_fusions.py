@@ -37,6 +37,7 @@ def measured(flags):
 def test_a_step_at_full_width_is_float64s(flags):
     found = measured(flags)
     assert len(found["step"]) == 9  # loss, logits, head, and three tensors of both layers
-    assert max(found["step"]) < 1e-5, found
+    for way in ("step", "with kernels"):
+        assert max(found.get(way, [0.0])) < 1e-5, found
     if flags:  # by default, jaxlib 0.10.2 gets the last row wrong
         assert found["wrong rows"] == 0

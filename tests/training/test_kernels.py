@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support import oracle_float as oracle
 
-from qlrjax.native import build, description, load
+from qlrjax.native import Unavailable, build, description, load
 from qlrjax.network import Cut, Layer, mobilenet_v1
 from qlrjax.training import kernels
 from qlrjax.training.kernels import call
@@ -181,3 +181,9 @@ def test_they_serve_where_something_of_theirs_is_trained(monkeypatch):
     assert not kernels.fits(layer_of(4, (8, 8), 1, ((4, 4), (4, 4)), (9, 9)))
     monkeypatch.setenv(kernels.LIBRARY.variable, "jax")
     assert not kernels.serve(Cut(network, 24))
+
+
+def test_who_asks_for_them_where_they_are_not_is_told_why(monkeypatch):
+    monkeypatch.setenv(kernels.LIBRARY.variable, "jax")
+    with pytest.raises(Unavailable, match="pure JAX: QLRJAX_TRAINING=jax"):
+        kernels.moments(jnp.ones((1, 1, 1, 1)), jnp.ones(1, bool))

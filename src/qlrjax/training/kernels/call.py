@@ -2,12 +2,14 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from qlrjax.native import Library, load
+from qlrjax.native import Library, Unavailable, description, load
 from qlrjax.network import Activation, Cut, Layer
 
 _FORWARD, _OF_INPUT, _OF_ROWS, _MOMENTS, _RENORM = (
@@ -49,7 +51,7 @@ def depthwise(
 ) -> Float32[Array, "n h2 w2 c"]:
     """A depthwise layer before its normalisation; weights are rows of taps."""
     shape = (x.shape[0], *layer.out_hw, x.shape[3])
-    return jax.ffi.ffi_call(_FORWARD, _floats(*shape))(x, rows, _window(layer))
+    return _call(_FORWARD, _floats(*shape))(x, rows, _window(layer))
 
 
 def _forward(layer: Layer, rows: Array, x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -59,8 +61,8 @@ def _forward(layer: Layer, rows: Array, x: Array) -> tuple[Array, tuple[Array, A
 def _backward(layer: Layer, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     # Two calls: below the first trained layer nobody asks for the gradient of x.
     rows, x = saved
-    of_x = jax.ffi.ffi_call(_OF_INPUT, _floats(*x.shape))(rows, gradient, _window(layer))
-    of_rows = jax.ffi.ffi_call(_OF_ROWS, _floats(*rows.shape))(x, gradient, _window(layer))
+    of_x = _call(_OF_INPUT, _floats(*x.shape))(rows, gradient, _window(layer))
+    of_rows = _call(_OF_ROWS, _floats(*rows.shape))(x, gradient, _window(layer))
     return of_rows, of_x
 
 
@@ -72,7 +74,7 @@ def moments(
 ) -> tuple[Float32[Array, " c"], Float32[Array, " c"]]:
     """Mean and biased variance per channel, of the samples that are there."""
     channel = _floats(y.shape[3])
-    mean, variance = jax.ffi.ffi_call(_MOMENTS, (channel, channel))(y, there.astype(jnp.uint8))
+    mean, variance = _call(_MOMENTS, (channel, channel))(y, there.astype(jnp.uint8))
     return mean, variance
 
 
@@ -98,9 +100,15 @@ def renorm_backward(
     """
     channel = _floats(y.shape[3])
     top = jnp.asarray([_TOPS[activation]], jnp.int32)
-    call = jax.ffi.ffi_call(_RENORM, (_floats(*y.shape), channel, channel))
+    call = _call(_RENORM, (_floats(*y.shape), channel, channel))
     of_y, sums, products = call(y, there.astype(jnp.uint8), gradient, *by_channel, top)
     return of_y, sums, products
+
+
+def _call(target: str, results: Any) -> Callable[..., Any]:
+    if load(LIBRARY) is None:  # who asks for the kernels by name has not asked `serve`
+        raise Unavailable(description(LIBRARY))
+    return jax.ffi.ffi_call(target, results)
 
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:
