@@ -1,5 +1,6 @@
 """Sessions that run twice, in JAX and in the exported firmware, and the comparison of the two."""
 
+import functools
 import importlib.util
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ from qlrjax.export.firmware import source
 from qlrjax.export.firmware import tables as firmware_tables
 from qlrjax.export.firmware import target as firmware_target
 from qlrjax.export.firmware.session import FirmwareSession
-from qlrjax.integer import frozen, quantize
+from qlrjax.integer import frozen, native, quantize
 from qlrjax.network import Cut, mobilenet_v1
 from qlrjax.training import adaptive, evaluate, learner, replay, strategies
 from qlrjax.training.learner import EventData, Learner, predicting
@@ -78,7 +79,18 @@ class Twin:
         return np.clip(means[labels] + noise, 0, 255).astype(np.uint8)
 
     def latents(self, images):
-        return np.asarray(apply_frozen(self.stage, jnp.asarray(images)))
+        if self.native is not None:
+            return np.asarray(native.apply(self.native, jnp.asarray(images)))
+        # Batches of one size compile once.
+        padded = np.pad(images, ((0, -len(images) % 32), *((0, 0),) * 3))
+        parts = padded.reshape(-1, 32, *padded.shape[1:])
+        found = [np.asarray(apply_frozen(self.stage, jnp.asarray(part))) for part in parts]
+        return np.concatenate(found)[: len(images)]
+
+    @functools.cached_property
+    def native(self):
+        """The stage as sessions run it; the same bits, without XLA's compilation."""
+        return native.prepare(self.stage)
 
     def learn(self, latents, labels):
         self.state, losses = learner.learn_event(
