@@ -2,9 +2,9 @@
 
 make bench
 
-The first peer is the same step with products of whole images and XLA's own gradients of the
-depthwise layers, which is what `floating` would be without care. The second is PyTorch's, where
-torch is installed (it is none of the project's packages): forward, backward and SGD with batch norm
+Ours with the C kernels and in pure JAX. The first peer is the same step with products of whole images
+and XLA's own gradients of the depthwise layers, which is what `floating` would be without care. The
+second is PyTorch's, where torch is installed (it is none of the project's packages): forward, backward and SGD with batch norm
 in place of batch renorm, which is a little less work. Read the ratios.
 """
 
@@ -15,8 +15,9 @@ import pytest
 from bench import training_rows
 
 from qlrjax import weights
+from qlrjax.native import description, load
 from qlrjax.network import Cut, floating
-from qlrjax.training import adaptive, learner, replay
+from qlrjax.training import adaptive, kernels, learner, replay
 from qlrjax.training.learner import EventData, Learner
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.strategies import named
@@ -31,12 +32,12 @@ def latents_and_labels(shape):
     return latents, random.integers(0, CLASSES, SIZE).astype(np.int32)
 
 
-def event(latent_layer):
+def event(latent_layer, native=False):
     """A function that learns one event of STEPS mini-batches."""
     network, parameters = weights.load("builtin", CLASSES, 128)
     cut = Cut(network, latent_layer)
     protocol = Protocol(minibatch=SIZE, first_epochs=STEPS, epochs=STEPS)
-    learns = Learner(cut, protocol, named(protocol, 0))
+    learns = Learner(cut, protocol, named(protocol, 0), native=native)
     latents, labels = latents_and_labels(cut.latent_shape)
     data = EventData(jnp.asarray(latents), labels, 0, 0)
 
@@ -53,7 +54,15 @@ def event(latent_layer):
 
 
 @pytest.mark.parametrize("latent_layer", LAYERS)
-def test_ours(benchmark, latent_layer):
+def test_kernels(benchmark, latent_layer):
+    if load(kernels.LIBRARY) is None:
+        pytest.skip(description(kernels.LIBRARY))
+    benchmark.group = f"{STEPS} mini-batches of {SIZE}, l = {latent_layer}"
+    benchmark(event(latent_layer, native=True))
+
+
+@pytest.mark.parametrize("latent_layer", LAYERS)
+def test_pure_jax(benchmark, latent_layer):
     benchmark.group = f"{STEPS} mini-batches of {SIZE}, l = {latent_layer}"
     benchmark(event(latent_layer))
 
