@@ -2,10 +2,11 @@
 
 make bench
 
-Ours with the C kernels and in pure JAX. The first peer is the same step with products of whole images
-and XLA's own gradients of the depthwise layers, which is what `floating` would be without care. The
-second is PyTorch's, where torch is installed (it is none of the project's packages): forward, backward and SGD with batch norm
-in place of batch renorm, which is a little less work. Read the ratios.
+Ours with the C kernels and in pure JAX. The first peer is the same step with products of whole
+images and XLA's own gradients of the depthwise layers, which is what `floating` would be without
+care. The second is PyTorch's, where torch is installed (it is none of the project's packages):
+forward, backward and SGD with batch norm in place of batch renorm, which is a little less work.
+Read the ratios.
 """
 
 import jax
