@@ -97,7 +97,7 @@ def moments(
 
 
 def corrections(batch: Tree, running: Tree, limits: RenormLimits) -> tuple[Array, Array]:
-    """R and d of every channel, within the limits."""
+    """The factor r and the shift d of every channel, within the limits."""
     r = jnp.clip(batch["std"] / running["std"], 1 / limits.r_max, limits.r_max)
     d = (batch["mean"] - running["mean"]) / running["std"]
     return r, jnp.clip(d, -limits.d_max, limits.d_max)
