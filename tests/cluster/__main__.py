@@ -35,6 +35,7 @@ calibration_images = 12
 data = "synthetic:3x4x6"
 [settings.protocol]
 minibatch = 8
+epochs = 100
 [grid]
 bits = [8, 5]
 """
@@ -127,15 +128,20 @@ def learn(address: str, folder: Path) -> sweep.Standing:
 
 
 def begun(folder: Path) -> int:
-    """Sessions that are in the middle; with one slot a node, two of them keep both at work."""
-    logs = folder.glob(f"{learned.SESSIONS}/*/settings.toml")
-    return sum(not (folder / learned.RESULTS / f"{log.parent.name}.json").exists() for log in logs)
+    """Sessions in the middle, with something saved; with one slot a node, two keep both at work."""
+    saved = {path.parents[1].name for path in folder.glob(f"{learned.SESSIONS}/*/checkpoints/0*")}
+    return sum(not (folder / learned.RESULTS / f"{name}.json").exists() for name in saved)
 
 
 def disturb(folder: Path, node: subprocess.Popen[bytes], over: threading.Event) -> None:
-    """Kills a node while it is at work, once a session has been finished."""
+    """Kills a node while it is at work, once a session has been finished.
+
+    Sessions of both nodes are in the middle then, or, where they never are at once, one is and the
+    other node is starting its own: of six, three are done at most.
+    """
     while not over.wait(0.02):
-        if any((folder / learned.RESULTS).glob("*.json")) and begun(folder) == 2:
+        done = len(list((folder / learned.RESULTS).glob("*.json")))
+        if done and (begun(folder) == 2 or (done == 3 and begun(folder))):
             print(f"killed the second node, {kill(node)} processes", flush=True)
             return
 
