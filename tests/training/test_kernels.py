@@ -11,11 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import oracle_float as oracle
+from support.near import trees_close
 
+from qlrjax import session
 from qlrjax.native import Unavailable, build, description, load
 from qlrjax.network import Cut, Layer, mobilenet_v1
+from qlrjax.runs import fingerprint
+from qlrjax.settings import Settings, StreamSettings
 from qlrjax.training import kernels
 from qlrjax.training.kernels import call
+from qlrjax.training.protocol import Protocol
 
 SETS = ("PLAIN", "AVX2", "AVX512")
 
@@ -187,3 +192,37 @@ def test_who_asks_for_them_where_they_are_not_is_told_why(monkeypatch):
     monkeypatch.setenv(kernels.LIBRARY.variable, "jax")
     with pytest.raises(Unavailable, match="pure JAX: QLRJAX_TRAINING=jax"):
         kernels.moments(jnp.ones((1, 1, 1, 1)), jnp.ones(1, bool))
+
+
+def test_a_session_uses_them_and_keeps_its_integers(monkeypatch, tmp_path):
+    """Three events with replays: the same codes and slots, parameters within rounding."""
+    monkeypatch.setenv("QLRJAX_CACHE", str(tmp_path))
+    settings = Settings(
+        latent_layer=24,
+        weights="random:1:0.25",
+        resolution=32,
+        replays=12,
+        bits=7,
+        calibration_images=12,
+        stream=StreamSettings(data="synthetic:3x4x6"),
+        protocol=Protocol(minibatch=8, epochs=2, first_epochs=2),
+    )
+    ends = {}
+    for way in ("jax", "auto"):
+        monkeypatch.setenv(kernels.LIBRARY.variable, way)
+        prepared = session.prepare(settings)
+        assert prepared.learner.native == (way == "auto")
+        assert fingerprint.take()["training"] == ("pure JAX" if way == "jax" else "C kernels")
+        state = session.start(prepared)
+        for _ in range(3):
+            state, _ = session.learn_next(prepared, state)
+        ends[way] = state.learner
+    memories = [end.memory for end in ends.values()]
+    for one, other in zip(*map(jax.tree.leaves, memories), strict=True):
+        np.testing.assert_array_equal(one, other)
+    params = [end.training.params for end in ends.values()]
+    trees_close(*params, 1e-4)
+    assert any(  # or the kernels were not called
+        (np.asarray(one) != np.asarray(other)).any()
+        for one, other in zip(*map(jax.tree.leaves, params), strict=True)
+    )

@@ -20,10 +20,22 @@ typedef struct {
 
 enum { MOST_TAPS = 49 };
 
-/* First and one past the last tap of a window side that lies inside. */
-INLINE int first_tap(int begin) { return begin < 0 ? -begin : 0; }
-INLINE int last_tap(int begin, int kernel, int size) {
-  return begin + kernel > size ? size - begin : kernel;
+/* Where a window's side begins in its input, and its taps that lie inside: first to one past. */
+typedef struct {
+  int begin, first, end;
+} side;
+
+INLINE side side_of(int output, int stride, int pad, int kernel, int size) {
+  int begin = output * stride - pad;
+  return (side){begin, begin < 0 ? -begin : 0, begin + kernel > size ? size - begin : kernel};
+}
+
+INLINE side rows_of(const window *a, int oh) {
+  return side_of(oh, a->stride, a->top, a->kernel_h, a->h);
+}
+
+INLINE side columns_of(const window *a, int ow) {
+  return side_of(ow, a->stride, a->left, a->kernel_w, a->w);
 }
 
 INLINE void depthwise_forward(const void *work, int phase, int sample) {
@@ -34,16 +46,15 @@ INLINE void depthwise_forward(const void *work, int phase, int sample) {
   const float *x = d->x + (size_t)sample * a->h * a->w * c;
   float *y = d->y + (size_t)sample * a->out_h * a->out_w * c;
   for (int oh = 0; oh < a->out_h; oh++) {
-    int top = oh * a->stride - a->top, i0 = first_tap(top), i1 = last_tap(top, a->kernel_h, a->h);
+    side down = rows_of(a, oh);
     for (int ow = 0; ow < a->out_w; ow++, y += c) {
-      int left = ow * a->stride - a->left, j0 = first_tap(left),
-          j1 = last_tap(left, a->kernel_w, a->w);
+      side along = columns_of(a, ow);
       for (size_t k = 0; k < c; k += LANES) {
-        int valid = (int)(c - k < LANES ? c - k : LANES);
+        int valid = lanes_left(k, c);
         vec sum = {0};
-        for (int i = i0; i < i1; i++)
-          for (int j = j0; j < j1; j++)
-            sum += load(x + ((size_t)(top + i) * a->w + (left + j)) * c + k, valid) *
+        for (int i = down.first; i < down.end; i++)
+          for (int j = along.first; j < along.end; j++)
+            sum += load(x + ((size_t)(down.begin + i) * a->w + (along.begin + j)) * c + k, valid) *
                    load(d->rows + ((size_t)i * a->kernel_w + j) * c + k, valid);
         store(y + k, sum, valid);
       }
@@ -72,7 +83,7 @@ INLINE void gradient_of_input(const void *work, int phase, int sample) {
     for (int iw = 0; iw < a->w; iw++, out += c) {
       int j1, j0 = nearest_tap(iw, a->left, a->stride, a->out_w, a->kernel_w, &j1);
       for (size_t k = 0; k < c; k += LANES) {
-        int valid = (int)(c - k < LANES ? c - k : LANES);
+        int valid = lanes_left(k, c);
         vec sum = {0};
         for (int i = i0; i < i1; i += a->stride)
           for (int j = j0; j < j1; j += a->stride) {
@@ -95,20 +106,18 @@ INLINE void part_of_rows(const depthwise *d, int sample) {
   const float *g = d->gradient + (size_t)sample * a->out_h * a->out_w * c;
   float *part = d->parts + (size_t)sample * taps * c;
   for (size_t k = 0; k < c; k += LANES) {
-    int valid = (int)(c - k < LANES ? c - k : LANES);
+    int valid = lanes_left(k, c);
     vec sums[MOST_TAPS];
     for (int t = 0; t < taps; t++) sums[t] = (vec){0};
     for (int oh = 0; oh < a->out_h; oh++) {
-      int top = oh * a->stride - a->top;
-      int i0 = first_tap(top), i1 = last_tap(top, a->kernel_h, a->h);
+      side down = rows_of(a, oh);
       for (int ow = 0; ow < a->out_w; ow++) {
-        int left = ow * a->stride - a->left, j0 = first_tap(left),
-            j1 = last_tap(left, a->kernel_w, a->w);
+        side along = columns_of(a, ow);
         vec of = load(g + ((size_t)oh * a->out_w + ow) * c + k, valid);
-        for (int i = i0; i < i1; i++)
-          for (int j = j0; j < j1; j++)
+        for (int i = down.first; i < down.end; i++)
+          for (int j = along.first; j < along.end; j++)
             sums[i * a->kernel_w + j] +=
-                of * load(x + ((size_t)(top + i) * a->w + (left + j)) * c + k, valid);
+                of * load(x + ((size_t)(down.begin + i) * a->w + (along.begin + j)) * c + k, valid);
       }
     }
     for (int t = 0; t < taps; t++) store(part + (size_t)t * c + k, sums[t], valid);
@@ -121,7 +130,7 @@ INLINE void sum_parts(const depthwise *d) {
   for (int sample = 0; sample < d->at.samples; sample++) {
     const float *part = d->parts + (size_t)sample * size;
     for (size_t k = 0; k < size; k += LANES) {
-      int valid = (int)(size - k < LANES ? size - k : LANES);
+      int valid = lanes_left(k, size);
       store(d->of_rows + k, load(d->of_rows + k, valid) + load(part + k, valid), valid);
     }
   }

@@ -12,7 +12,7 @@
 typedef struct {
   int samples, pixels, channels, top; /* top: 6 for ReLU6, 0 for ReLU, -1 for none */
   const uint8_t *there;               /* of every sample, whether it counts */
-  const float *y, *gradient, *mean, *gain, *offset, *fall;
+  const float *y, *gradient, *mean, *gain, *offset, *steepness;
   float *first, *second, *of_y, *parts; /* parts: [samples, 2, c] */
 } renorm;
 
@@ -24,13 +24,13 @@ INLINE void part_of_moments(const renorm *r, int sample) {
   memset(means, 0, 2 * c * sizeof(float));
   for (size_t p = 0; p < pixels; p++)
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       store(means + k, load(means + k, valid) + load(y + p * c + k, valid), valid);
     }
   for (size_t k = 0; k < c; k++) means[k] /= (float)pixels;
   for (size_t p = 0; p < pixels; p++)
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       vec away = load(y + p * c + k, valid) - load(means + k, valid);
       store(squares + k, load(squares + k, valid) + away * away, valid);
     }
@@ -47,7 +47,7 @@ INLINE void join_moments(const renorm *r) {
     const float *means = r->parts + (size_t)sample * 2 * c, *squares = means + c;
     float share = pixels / (seen + pixels), weight = seen * share;
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       vec mean = load(r->first + k, valid), apart = load(means + k, valid) - mean;
       vec sum = load(r->second + k, valid) + load(squares + k, valid) + apart * apart * weight;
       store(r->first + k, mean + apart * share, valid);
@@ -82,7 +82,7 @@ INLINE void part_of_sums(const renorm *r, int sample) {
   memset(sums, 0, 2 * c * sizeof(float));
   for (size_t p = 0; p < pixels; p++, at += c)
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
       vec of = let_through(r, load(r->gradient + at + k, valid), away, load(r->gain + k, valid),
                            load(r->offset + k, valid));
@@ -98,14 +98,14 @@ INLINE void join_sums(const renorm *r) {
   for (int sample = 0; sample < r->samples; sample++) {
     const float *sums = r->parts + (size_t)sample * 2 * c, *products = sums + c;
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       store(r->first + k, load(r->first + k, valid) + load(sums + k, valid), valid);
       store(r->second + k, load(r->second + k, valid) + load(products + k, valid), valid);
     }
   }
 }
 
-/* of_y = gain * (g - [there] * (first / m + (y - mean) * second / m * fall)), m values a channel. */
+/* of_y = gain * (g - [there] * (first / m + (y - mean) * second / m * steepness)), m values a channel. */
 INLINE void gradient_of_map(const renorm *r, int sample) {
   size_t c = (size_t)r->channels, pixels = (size_t)r->pixels, at = (size_t)sample * pixels * c;
   float values = 0;
@@ -113,13 +113,13 @@ INLINE void gradient_of_map(const renorm *r, int sample) {
   float share = r->there[sample] ? 1.0f / values : 0.0f;
   for (size_t p = 0; p < pixels; p++, at += c)
     for (size_t k = 0; k < c; k += LANES) {
-      int valid = (int)(c - k < LANES ? c - k : LANES);
+      int valid = lanes_left(k, c);
       vec gain = load(r->gain + k, valid);
       vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
       vec of = let_through(r, load(r->gradient + at + k, valid), away, gain,
                            load(r->offset + k, valid));
       vec common = load(r->first + k, valid) +
-                   away * (load(r->second + k, valid) * load(r->fall + k, valid));
+                   away * (load(r->second + k, valid) * load(r->steepness + k, valid));
       store(r->of_y + at + k, (of - common * share) * gain, valid);
     }
 }

@@ -102,12 +102,12 @@ EXPORT XLA_FFI_Error *qlrjax_moments(XLA_FFI_CallFrame *frame) {
   return error;
 }
 
-/* y, there, gradient, mean, gain, offset, fall, top -> gradient of y and two sums */
+/* y, there, gradient, mean, gain, offset, steepness, top -> gradient of y and two sums */
 EXPORT XLA_FFI_Error *qlrjax_renorm_backward(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
   renorm r = {.gradient = argument(frame, 2)->data, .mean = argument(frame, 3)->data,
               .gain = argument(frame, 4)->data, .offset = argument(frame, 5)->data,
-              .fall = argument(frame, 6)->data, .top = *(const int32_t *)argument(frame, 7)->data,
+              .steepness = argument(frame, 6)->data, .top = *(const int32_t *)argument(frame, 7)->data,
               .of_y = result(frame, 0), .first = result(frame, 1), .second = result(frame, 2)};
   if (!sized(&r, argument(frame, 0), argument(frame, 1))) return no_room(frame);
   XLA_FFI_Error *error = share_out(frame, &r, 3, renorm_backward_best());

@@ -18,6 +18,9 @@
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int lanes __attribute__((vector_size(4 * LANES)));
 
+/* Lanes that are left from place k on, all of a vector's at most. */
+INLINE int lanes_left(size_t k, size_t size) { return (int)(size - k < LANES ? size - k : LANES); }
+
 INLINE vec load(const float *from, int valid) {
   vec v = {0};
   if (valid >= LANES)
