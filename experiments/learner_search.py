@@ -49,6 +49,16 @@ TEST, VALIDATION = (3, 7), (2, 6)
 # Below the linear layer a cell takes two minutes, so fewer of them are crossed.
 RATES = ((1e-3, 2e-3), (1e-3, 2e-3, 5e-3, 1e-2))
 EPOCHS = ((4,), (2, 4, 8, 16))
+# Below the linear layer the layers may learn at another rate than the head; (rate, head's share, epochs).
+BODY_RATES = (
+    (2e-3, 0.3, 4),
+    (2e-3, 3.0, 4),
+    (1e-3, 3.0, 4),
+    (5e-4, 1.0, 4),
+    (5e-4, 4.0, 4),
+    (2e-4, 10.0, 4),
+    (2e-3, 1.0, 2),
+)
 COLUMNS = (
     "split",
     "latent_layer",
@@ -96,9 +106,17 @@ def search_grid(layer: int) -> Iterator[tuple[str, Settings]]:
         )
         yield f"{norm} {head} {rate:g} x{epochs}", Settings(protocol=protocol)
     yield from distance_grid(layer)
-    for norm, head_rate in itertools.product(norms if layer < 27 else (), (0.3, 3.0, 10.0)):
-        protocol = Protocol(normalization=norm, classifier="cwr*", head_rate=head_rate)
-        yield f"{norm} cwr* 0.002 x4 head x{head_rate:g}", Settings(protocol=protocol)
+    for norm, (rate, head_rate, epochs) in itertools.product(norms[:2], BODY_RATES):
+        if layer < 27:
+            protocol = Protocol(
+                normalization=norm,
+                classifier="cwr*",
+                first_learning_rate=rate,
+                learning_rate=rate,
+                head_rate=head_rate,
+                epochs=epochs,
+            )
+            yield f"{norm} cwr* {rate:g} x{epochs} head x{head_rate:g}", Settings(protocol=protocol)
 
 
 def distance_grid(layer: int) -> Iterator[tuple[str, Settings]]:

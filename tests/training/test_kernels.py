@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-NAMES = ("_FORWARD", "_OF_INPUT", "_OF_ROWS", "_MOMENTS", "_RENORM")
+NAMES = ("_FORWARD", "_OF_INPUT", "_OF_ROWS", "_CHAIN", "_MOMENTS", "_RENORM")
 
 
 @pytest.fixture(scope="session", params=SETS)
@@ -117,10 +117,9 @@ def test_renorm_gradient_against_float64(narrowed, activation):
     there = np.array([1, 1, 0, 1, 1, 1, 0], bool)
     mean, gain, offset = (random.normal(0, 1, channels).astype(np.float32) for _ in range(3))
     steep = random.uniform(0.1, 1.0, channels).astype(np.float32)
-    given = tuple(map(jnp.asarray, (mean, gain, offset, steep)))
-    found = kernels.renorm_backward(
-        jnp.asarray(y), jnp.asarray(there), jnp.asarray(g), given, activation
-    )
+    after = kernels.Affine(*map(jnp.asarray, (mean, gain, offset)), activation)
+    given = map(jnp.asarray, (y, there, g))
+    found = kernels.renorm_backward(*given, after, jnp.asarray(steep))
     y, g, mean, gain, offset, steep = (
         array.astype(np.float64) for array in (y, g, mean, gain, offset, steep)
     )
@@ -153,9 +152,14 @@ layer = Cut(weights.load("builtin", 10, 96)[0], 24).above[0]
 x = jnp.asarray(random.normal(size=(13, *layer.in_shape)).astype(np.float32))
 rows = jnp.asarray(random.normal(size=(9, layer.out_channels)).astype(np.float32))
 out, pull = jax.vjp(lambda rows, x: kernels.depthwise(layer, rows, x), rows, x)
-four = tuple(jnp.asarray(random.normal(size=40).astype(np.float32)) for _ in range(4))
-gradients = kernels.renorm_backward(y, there, g, four, "relu6")
-found = (*kernels.moments(y, there), *gradients, *pull(out))
+*three, steep = (jnp.asarray(random.normal(size=40).astype(np.float32)) for _ in range(4))
+after = kernels.Affine(*three, "relu6")
+gradients = kernels.renorm_backward(y, there, g, after, steep)
+wide = layer.out_channels
+*three, steep = (jnp.asarray(random.normal(size=wide).astype(np.float32)) for _ in range(4))
+below = kernels.Affine(*three, "relu6"), steep
+chain = kernels.chain_backward(layer, rows, (x, there), out, below)
+found = (*kernels.moments(y, there), *gradients, *pull(out), *chain)
 print(hashlib.sha256(b"".join(np.asarray(one).tobytes() for one in found)).hexdigest())
 """
 

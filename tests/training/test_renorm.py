@@ -37,7 +37,8 @@ def test_batch_renorm_stops_the_gradient_of_r_and_d(passes, missing):
         tree = {name: jnp.asarray(value, jnp.float32) for name, value in running.items()}
         affine = {"gamma": jnp.ones(21), "beta": jnp.zeros(21)}
         counted = jnp.asarray(there) if missing else None
-        out, _ = renorm.normalised(rule, y, affine, tree, limits_of((3.0, 5.0)), counted)
+        raw = renorm.Raw(rule, y, affine, tree, limits_of((3.0, 5.0)), counted)
+        out, _ = renorm.normalised(raw)
         return jnp.sum(out * jnp.asarray(weight, jnp.float32))
 
     value, gradient = jax.value_and_grad(ours)(jnp.asarray(y, jnp.float32))
@@ -74,7 +75,7 @@ def test_renorm_and_its_gradient_equal_what_jax_derives(passes, activation, miss
 
     def ours(y, affine):
         counted = jnp.asarray(there) if missing else None
-        return renorm.normalised(rule, y, affine, running, limits, counted)
+        return renorm.normalised(renorm.Raw(rule, y, affine, running, limits, counted))
 
     found = []
     for way in (plain, ours):

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
 from qlrjax.network import Cut, Layer, floating
-from qlrjax.training import kernels, renorm
+from qlrjax.training import chain, kernels, renorm
 from qlrjax.training import maps as kept
 from qlrjax.training.protocol import Maps
-from qlrjax.training.renorm import RenormLimits, Statistics
+from qlrjax.training.renorm import Raw, RenormLimits, Statistics
 
 Params = dict[str, Any]
 
@@ -112,28 +112,41 @@ def features(
     passes: Passes = Passes(),
 ) -> tuple[Float32[Array, "n features"], Statistics]:
     """What the head sees, and the batch's statistics; arguments as for `forward`."""
-    x = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
+    first = floating.normalise(latents, cut.network) if cut.latent_layer == 0 else latents
+    values: dict[str, Array | Raw] = {cut.latent_name: first}
     batch_statistics: Statistics = {}
-    values = {cut.latent_name: x}
+
+    def read(name: str) -> Float32[Array, "n h w c"]:
+        value = values[name]
+        if isinstance(value, Raw):
+            value, batch_statistics[name] = renorm.normalised(value)
+            values[name] = value
+        return value
+
+    def raw_output(layer: Layer, weight: Array) -> Float32[Array, "n h w c"]:
+        below = values[source := layer.inputs[0]]
+        if isinstance(below, Raw) and chain.fits(cut, layer, below):
+            rows = weight.reshape(-1, layer.out_channels)
+            y, batch_statistics[source] = chain.depthwise(layer, rows, below)
+            return y
+        return linear_part(layer, weight, read(source), passes)
+
     for layer in cut.above[:-1]:
-        inputs = [values[source] for source in layer.inputs]
-        if not layer.has_weights:
-            y = floating.combine(layer, inputs)
-        else:
+        if layer.has_weights:
             trained = params["layers"][layer.name]
-            y = kept.stored(linear_part(layer, trained["weight"], inputs[0], passes), passes.maps)
+            y = kept.stored(raw_output(layer, trained["weight"]), passes.maps)
             if layer.batch_norm and limits is not None:
                 rule = renorm.Rule(
                     layer.activation, cut.network.bn_epsilon, passes.maps, passes.native
                 )
                 affine = {name: trained[name] for name in ("gamma", "beta")}
-                running = statistics[layer.name]
-                x, moments = renorm.normalised(rule, y, affine, running, limits, there)
-                batch_statistics[layer.name], values[layer.name] = moments, x
+                values[layer.name] = Raw(rule, y, affine, statistics[layer.name], limits, there)
                 continue
             y = _shifted(layer, y, trained, statistics)
-        x = floating.activate(kept.returned(y, passes.maps), layer.activation)
-        values[layer.name] = x
+        else:
+            y = floating.combine(layer, [read(source) for source in layer.inputs])
+        values[layer.name] = floating.activate(kept.returned(y, passes.maps), layer.activation)
+    x = read([*values][-1])
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 

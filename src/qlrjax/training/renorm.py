@@ -26,7 +26,7 @@ from qlrjax.training.protocol import Maps
 Statistics = dict[str, dict[str, Array]]
 Tree = dict[str, Array]
 # RenormLimits' fields: while JAX takes arguments apart it fills classes with what is no array.
-_Pair = tuple[Array, Array]
+Pair = tuple[Array, Array]
 
 
 @flax.struct.dataclass
@@ -54,29 +54,40 @@ class Rule:
     native: bool = False
 
 
-def normalised(
-    rule: Rule,
-    y: Float32[Array, "n h w c"],
-    trained: Tree,
-    running: Tree,
-    limits: RenormLimits,
-    there: Bool[Array, " n"] | None = None,
-) -> tuple[Float32[Array, "n h w c"], Tree]:
-    """A layer's output after normalisation and activation, and the moments of its raw output.
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """A layer's raw output, and what normalises it.
 
-    Args:
+    Attributes:
         rule: See the class.
         y: Raw output.
         trained: "gamma" and "beta".
         running: "mean" and "std" of the past; no gradient goes there.
         limits: See the class.
         there: Samples that count in the moments; None: all.
-
-    Returns:
-        The output, and the moments that `moments` gives. These are for statistics: a gradient that
-        comes back to them is lost.
     """
-    return _normalised(rule, y, trained, running, (limits.r_max, limits.d_max), there)
+
+    rule: Rule
+    y: Float32[Array, "n h w c"]
+    trained: Tree
+    running: Tree
+    limits: RenormLimits
+    there: Bool[Array, " n"] | None = None
+
+    @property
+    def parts(self) -> tuple[Array, Tree, Tree, Pair, Array | None]:
+        """All but the rule, as JAX takes it apart."""
+        limits = self.limits.r_max, self.limits.d_max
+        return self.y, self.trained, self.running, limits, self.there
+
+
+def normalised(raw: Raw) -> tuple[Float32[Array, "n h w c"], Tree]:
+    """A layer's output after normalisation and activation, and the moments of its raw output.
+
+    The moments are those that `moments` gives. They are for statistics: a gradient that comes back
+    to them is lost.
+    """
+    return _normalised(raw.rule, *raw.parts)
 
 
 def moments(
@@ -111,70 +122,84 @@ def update_statistics(
 
 
 @flax.struct.dataclass
-class _Saved:
-    """What the gradient needs; gain and offset make the activation's input of y - mean."""
+class Saved:
+    """What the gradient of a raw output needs."""
 
     y: Float32[Array, "n h w c"]
     there: Bool[Array, " n"] | None
-    batch: Tree
-    gain: Float32[Array, " c"]
-    offset: Float32[Array, " c"]
+    batch: Tree  # its moments
+    affine: kernels.Affine  # what is done to y
     slope: Float32[Array, " c"]  # r / std
     d: Float32[Array, " c"]
+
+    @property
+    def counted(self) -> Bool[Array, " n"]:
+        """The samples that count in the moments."""
+        return _counted(self.y, self.there)
+
+    @property
+    def steepness(self) -> Float32[Array, " c"]:
+        """1 / std^2."""
+        return 1.0 / self.batch["std"] ** 2
+
+    def of_trained(self, sums: Array, products: Array) -> Tree:
+        """The gradient of gamma and beta from sum(g) and sum(g * (y - mean))."""
+        return {"gamma": products * self.slope + sums * self.d, "beta": sums}
+
+
+def fitted(
+    rule: Rule, y: Array, trained: Tree, running: Tree, limits: Pair, there: Array | None
+) -> Saved:
+    """What a mini-batch's moments make of the rule."""
+    batch = moments(rule, y, there)
+    r, d = corrections(batch, running, RenormLimits(*limits))
+    slope = r / batch["std"]
+    gain, offset = slope * trained["gamma"], d * trained["gamma"] + trained["beta"]
+    affine = kernels.Affine(batch["mean"], gain, offset, rule.activation)
+    return Saved(y, there, batch, affine, slope, d)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _normalised(
-    rule: Rule, y: Array, trained: Tree, running: Tree, limits: _Pair, there: Array | None
+    rule: Rule, y: Array, trained: Tree, running: Tree, limits: Pair, there: Array | None
 ) -> tuple[Array, Tree]:
     return _forward(rule, y, trained, running, limits, there)[0]
 
 
 def _forward(
-    rule: Rule, y: Array, trained: Tree, running: Tree, limits: _Pair, there: Array | None
-) -> tuple[tuple[Array, Tree], _Saved]:
-    batch = moments(rule, y, there)
-    r, d = corrections(batch, running, RenormLimits(*limits))
-    slope = r / batch["std"]
-    gain, offset = slope * trained["gamma"], d * trained["gamma"] + trained["beta"]
-    saved = _Saved(y, there, batch, gain, offset, slope, d)
-    return (floating.activate(_before(saved), rule.activation), batch), saved
+    rule: Rule, y: Array, trained: Tree, running: Tree, limits: Pair, there: Array | None
+) -> tuple[tuple[Array, Tree], Saved]:
+    saved = fitted(rule, y, trained, running, limits, there)
+    return (floating.activate(_before(saved), rule.activation), saved.batch), saved
 
 
-def _before(saved: _Saved) -> Float32[Array, "n h w c"]:
-    return (saved.y - _row(saved.batch["mean"])) * _row(saved.gain) + _row(saved.offset)
+def _before(saved: Saved) -> Float32[Array, "n h w c"]:
+    affine = saved.affine
+    return (saved.y - _row(affine.mean)) * _row(affine.gain) + _row(affine.offset)
 
 
 def _backward(
-    rule: Rule, saved: _Saved, gradients: tuple[Array, Tree]
+    rule: Rule, saved: Saved, gradients: tuple[Array, Tree]
 ) -> tuple[Array, Tree, None, None, None]:
-    steepness = 1.0 / saved.batch["std"] ** 2
     if rule.native and rule.maps == "float32":
         of_y, sums, products = kernels.renorm_backward(
-            saved.y,
-            _counted(saved.y, saved.there),
-            gradients[0],
-            (saved.batch["mean"], saved.gain, saved.offset, steepness),
-            rule.activation,
+            saved.y, saved.counted, gradients[0], saved.affine, saved.steepness
         )
     else:
-        of_y, sums, products = _plainly(rule, saved, gradients[0], steepness)
-    of_trained = {"gamma": products * saved.slope + sums * saved.d, "beta": sums}
-    return of_y, of_trained, None, None, None
+        of_y, sums, products = _plainly(rule, saved, gradients[0])
+    return of_y, saved.of_trained(sums, products), None, None, None
 
 
-def _plainly(
-    rule: Rule, saved: _Saved, gradient: Array, steepness: Array
-) -> tuple[Array, Array, Array]:
-    away = saved.y - _row(saved.batch["mean"])
+def _plainly(rule: Rule, saved: Saved, gradient: Array) -> tuple[Array, Array, Array]:
+    away = saved.y - _row(saved.affine.mean)
     let_through = floating.passes_gradient(_before(saved), rule.activation)
     g = gradient if let_through is None else jnp.where(let_through, gradient, 0.0)
     g = kept.rounded(g, rule.maps)
     sums, products = jnp.sum(g, axis=(0, 1, 2)), jnp.sum(g * away, axis=(0, 1, 2))
-    counted = _counted(saved.y, saved.there).astype(jnp.float32)
+    counted = saved.counted.astype(jnp.float32)
     share = (counted / (jnp.sum(counted) * g.shape[1] * g.shape[2])).reshape(-1, 1, 1, 1)
-    common = _row(sums) + away * _row(products * steepness)
-    return (g - common * share) * _row(saved.gain), sums, products
+    common = _row(sums) + away * _row(products * saved.steepness)
+    return (g - common * share) * _row(saved.affine.gain), sums, products
 
 
 _normalised.defvjp(_forward, _backward)

@@ -7,6 +7,9 @@ depend on the number of threads. Pure JAX gives the same up to rounding.
 
 from qlrjax.training.kernels.call import (
     LIBRARY,
+    Affine,
+    chain_backward,
+    chain_forward,
     depthwise,
     fits,
     moments,
@@ -14,4 +17,14 @@ from qlrjax.training.kernels.call import (
     serve,
 )
 
-__all__ = ["LIBRARY", "depthwise", "fits", "moments", "renorm_backward", "serve"]
+__all__ = [
+    "LIBRARY",
+    "Affine",
+    "chain_backward",
+    "chain_forward",
+    "depthwise",
+    "fits",
+    "moments",
+    "renorm_backward",
+    "serve",
+]

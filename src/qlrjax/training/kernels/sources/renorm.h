@@ -7,13 +7,16 @@
 #ifndef QLRJAX_RENORM_H
 #define QLRJAX_RENORM_H
 
-#include "vectors.h"
+#include "planes.h"
+#include "sums.h"
 
 typedef struct {
-  int samples, pixels, channels, top; /* top: 6 for ReLU6, 0 for ReLU, -1 for none */
-  const uint8_t *there;               /* of every sample, whether it counts */
-  const float *y, *gradient, *mean, *gain, *offset, *steepness;
-  float *first, *second, *of_y, *parts; /* parts: [samples, 2, c] */
+  shares shares;
+  int samples, pixels, channels;
+  const uint8_t *there; /* of every sample, whether it counts */
+  const float *y, *gradient, *steepness;
+  affine after; /* of y */
+  float *of_y, *joined, *parts; /* joined: [2, c]; parts: [samples, 2, c] */
 } renorm;
 
 INLINE void part_of_moments(const renorm *r, int sample) {
@@ -36,42 +39,43 @@ INLINE void part_of_moments(const renorm *r, int sample) {
     }
 }
 
-/* first: the mean; second: the biased variance. */
-INLINE void join_moments(const renorm *r) {
+/* Mean and biased variance of some channels. */
+INLINE void join_moments(const renorm *r, int chunk) {
   size_t c = (size_t)r->channels;
-  float seen = 0, pixels = (float)r->pixels;
-  memset(r->first, 0, c * sizeof(float));
-  memset(r->second, 0, c * sizeof(float));
+  range here = range_of(&r->shares, chunk);
+  float seen = 0, pixels = (float)r->pixels, *first = r->joined, *second = first + c;
+  memset(first + here.from, 0, (here.end - here.from) * sizeof(float));
+  memset(second + here.from, 0, (here.end - here.from) * sizeof(float));
   for (int sample = 0; sample < r->samples; sample++) {
     if (!r->there[sample]) continue;
     const float *means = r->parts + (size_t)sample * 2 * c, *squares = means + c;
     float share = pixels / (seen + pixels), weight = seen * share;
-    for (size_t k = 0; k < c; k += LANES) {
-      int valid = lanes_left(k, c);
-      vec mean = load(r->first + k, valid), apart = load(means + k, valid) - mean;
-      vec sum = load(r->second + k, valid) + load(squares + k, valid) + apart * apart * weight;
-      store(r->first + k, mean + apart * share, valid);
-      store(r->second + k, sum, valid);
+    for (size_t k = here.from; k < here.end; k += LANES) {
+      int valid = lanes_left(k, here.end);
+      vec mean = load(first + k, valid), apart = load(means + k, valid) - mean;
+      vec sum = load(second + k, valid) + load(squares + k, valid) + apart * apart * weight;
+      store(first + k, mean + apart * share, valid);
+      store(second + k, sum, valid);
     }
     seen += pixels;
   }
-  for (size_t k = 0; k < c && seen > 0; k++) r->second[k] /= seen;
+  for (size_t k = here.from; k < here.end && seen > 0; k++) second[k] /= seen;
 }
 
 INLINE void moments(const void *work, int phase, int chunk) {
   if (phase)
-    join_moments(work);
+    join_moments(work, chunk);
   else
     part_of_moments(work, chunk);
 }
 
 /* The gradient where the activation lets it through; `away` is y - mean. */
 INLINE vec let_through(const renorm *r, vec of, vec away, vec gain, vec offset) {
-  if (r->top < 0) return of;
+  if (r->after.top < 0) return of;
   vec x = away * gain + offset;
   vec zero = {0};
   lanes mask = x > zero;
-  if (r->top > 0) mask &= x < zero + (float)r->top;
+  if (r->after.top > 0) mask &= x < zero + (float)r->after.top;
   return where(mask, of);
 }
 
@@ -83,29 +87,15 @@ INLINE void part_of_sums(const renorm *r, int sample) {
   for (size_t p = 0; p < pixels; p++, at += c)
     for (size_t k = 0; k < c; k += LANES) {
       int valid = lanes_left(k, c);
-      vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
-      vec of = let_through(r, load(r->gradient + at + k, valid), away, load(r->gain + k, valid),
-                           load(r->offset + k, valid));
+      vec away = load(r->y + at + k, valid) - load(r->after.mean + k, valid);
+      vec of = let_through(r, load(r->gradient + at + k, valid), away, load(r->after.gain + k, valid),
+                           load(r->after.offset + k, valid));
       store(sums + k, load(sums + k, valid) + of, valid);
       store(products + k, load(products + k, valid) + of * away, valid);
     }
 }
 
-INLINE void join_sums(const renorm *r) {
-  size_t c = (size_t)r->channels;
-  memset(r->first, 0, c * sizeof(float));
-  memset(r->second, 0, c * sizeof(float));
-  for (int sample = 0; sample < r->samples; sample++) {
-    const float *sums = r->parts + (size_t)sample * 2 * c, *products = sums + c;
-    for (size_t k = 0; k < c; k += LANES) {
-      int valid = lanes_left(k, c);
-      store(r->first + k, load(r->first + k, valid) + load(sums + k, valid), valid);
-      store(r->second + k, load(r->second + k, valid) + load(products + k, valid), valid);
-    }
-  }
-}
-
-/* of_y = gain * (g - [there] * (first / m + (y - mean) * second / m * steepness)), m values a channel. */
+/* of_y = gain * (g - [there] * (sum / m + (y - mean) * product / m * steepness)), m values a channel. */
 INLINE void gradient_of_map(const renorm *r, int sample) {
   size_t c = (size_t)r->channels, pixels = (size_t)r->pixels, at = (size_t)sample * pixels * c;
   float values = 0;
@@ -114,23 +104,24 @@ INLINE void gradient_of_map(const renorm *r, int sample) {
   for (size_t p = 0; p < pixels; p++, at += c)
     for (size_t k = 0; k < c; k += LANES) {
       int valid = lanes_left(k, c);
-      vec gain = load(r->gain + k, valid);
-      vec away = load(r->y + at + k, valid) - load(r->mean + k, valid);
+      vec gain = load(r->after.gain + k, valid);
+      vec away = load(r->y + at + k, valid) - load(r->after.mean + k, valid);
       vec of = let_through(r, load(r->gradient + at + k, valid), away, gain,
-                           load(r->offset + k, valid));
-      vec common = load(r->first + k, valid) +
-                   away * (load(r->second + k, valid) * load(r->steepness + k, valid));
+                           load(r->after.offset + k, valid));
+      vec common = load(r->joined + k, valid) +
+                   away * (load(r->joined + c + k, valid) * load(r->steepness + k, valid));
       store(r->of_y + at + k, (of - common * share) * gain, valid);
     }
 }
 
 INLINE void renorm_backward(const void *work, int phase, int chunk) {
+  const renorm *r = work;
   if (phase == 0)
-    part_of_sums(work, chunk);
+    part_of_sums(r, chunk);
   else if (phase == 1)
-    join_sums(work);
+    join(&r->shares, chunk, r->parts, r->joined);
   else
-    gradient_of_map(work, chunk);
+    gradient_of_map(r, chunk);
 }
 
 #endif

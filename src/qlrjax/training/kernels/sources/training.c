@@ -6,25 +6,25 @@
 
 #include "ffi.h"
 #include "vectors.h"
-#include "depthwise.h"
-#include "renorm.h"
+#include "chain.h"
 
 VERSIONS(depthwise_forward)
-VERSIONS(gradient_of_input)
-VERSIONS(gradient_of_rows)
+VERSIONS(depthwise_backward)
+VERSIONS(chain_backward)
 VERSIONS(moments)
 VERSIONS(renorm_backward)
 
 typedef const XLA_FFI_Buffer *operand;
 
 static operand argument(const XLA_FFI_CallFrame *frame, int at) { return frame->args.args[at]; }
-static void *result(const XLA_FFI_CallFrame *frame, int at) {
-  return ((operand)frame->rets.rets[at])->data;
+static operand result(const XLA_FFI_CallFrame *frame, int at) { return frame->rets.rets[at]; }
+
+static int threads_of(const XLA_FFI_CallFrame *frame, int samples) {
+  int threads = pool_threads(frame);
+  return threads < samples ? threads : samples;
 }
 
-/* A chunk a sample in even phases, one in odd ones; the work begins with the number of samples. */
-static int chunks_of(const void *work, int phase) { return phase % 2 ? 1 : *(const int *)work; }
-
+/* The work begins with its shares. */
 static XLA_FFI_Error *share_out(XLA_FFI_CallFrame *frame, const void *work, int phases,
                                 runner *run) {
   team *t = team_new(phases);
@@ -32,85 +32,125 @@ static XLA_FFI_Error *share_out(XLA_FFI_CallFrame *frame, const void *work, int 
   t->chunks = chunks_of;
   t->run = run;
   t->work = work;
-  int samples = chunks_of(work, 0), threads = pool_threads(frame);
-  team_call(t, frame, threads < samples ? threads : samples);
+  team_call(t, frame, threads_of(frame, chunks_of(work, 0)));
   return NULL;
 }
 
 static XLA_FFI_Error *no_room(XLA_FFI_CallFrame *frame) {
-  return failure(frame->api, "no memory for the sums of a training step");
+  return failure(frame->api, "no memory for the maps and sums of a training step");
 }
 
-static window window_of(const int32_t *words, const int64_t *in, const int64_t *out) {
-  return (window){.samples = (int)in[0], .h = (int)in[1], .w = (int)in[2], .channels = (int)in[3],
-                  .out_h = (int)out[1], .out_w = (int)out[2], .kernel_h = words[0],
-                  .kernel_w = words[1], .stride = words[2], .top = words[3], .left = words[4]};
+static window window_of(operand words, operand x, operand y) {
+  const int32_t *w = words->data;
+  return (window){.samples = (int)x->dims[0], .h = (int)x->dims[1], .w = (int)x->dims[2],
+                  .channels = (int)x->dims[3], .out_h = (int)y->dims[1], .out_w = (int)y->dims[2],
+                  .kernel_h = w[0], .kernel_w = w[1], .stride = w[2], .top = w[3], .left = w[4]};
+}
+
+/* Operands from the first on: mean, gain, offset and top. */
+static affine affine_of(const XLA_FFI_CallFrame *frame, int first) {
+  return (affine){argument(frame, first)->data, argument(frame, first + 1)->data,
+                  argument(frame, first + 2)->data, *(const int32_t *)argument(frame, first + 3)->data};
+}
+
+/* Shares a depthwise layer's work out, in memory of its own. */
+static XLA_FFI_Error *share_out_layer(XLA_FFI_CallFrame *frame, depthwise *d, const void *work,
+                                      int phases, runner *run) {
+  int samples = d->at.samples;
+  size_t rows = (size_t)taps_of(&d->at) + (d->before.gain ? 2 : 0);
+  d->shares = (shares){samples, d->of_rows ? rows * (size_t)d->at.channels : 0};
+  desks desks = {.floats = desk_floats(&d->at)};
+  size_t threads = (size_t)threads_of(frame, samples);
+  d->desks = &desks;
+  desks.memory = calloc(threads * desks.floats + 1, sizeof(float));
+  d->parts = malloc(((size_t)samples * d->shares.floats + 1) * sizeof(float));
+  int ready = desks.memory && d->parts;
+  XLA_FFI_Error *error = ready ? share_out(frame, work, phases, run) : no_room(frame);
+  free(desks.memory);
+  free(d->parts);
+  return error;
 }
 
 EXPORT int qlrjax_instructions(void) { return best_instructions(); }
 
-/* x, rows, words -> y */
+/* x, rows, words -> y; or x, rows, words, mean, gain, offset, top -> y, where x is a raw output */
 EXPORT XLA_FFI_Error *qlrjax_depthwise_forward(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
-  operand y = frame->rets.rets[0];
-  depthwise d = {.at = window_of(argument(frame, 2)->data, argument(frame, 0)->dims, y->dims),
-                 .x = argument(frame, 0)->data, .rows = argument(frame, 1)->data, .y = y->data};
-  return share_out(frame, &d, 1, depthwise_forward_best());
+  operand x = argument(frame, 0), y = result(frame, 0);
+  depthwise d = {.at = window_of(argument(frame, 2), x, y), .x = x->data,
+                 .rows = argument(frame, 1)->data, .y = y->data};
+  if (frame->args.size > 3) d.before = affine_of(frame, 3);
+  return share_out_layer(frame, &d, &d, 1, depthwise_forward_best());
 }
 
 /* rows, gradient, words -> gradient of x */
 EXPORT XLA_FFI_Error *qlrjax_depthwise_of_input(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
-  operand of_x = frame->rets.rets[0], gradient = argument(frame, 1);
-  depthwise d = {.at = window_of(argument(frame, 2)->data, of_x->dims, gradient->dims),
+  operand of_x = result(frame, 0), gradient = argument(frame, 1);
+  depthwise d = {.at = window_of(argument(frame, 2), of_x, gradient),
                  .rows = argument(frame, 0)->data, .gradient = gradient->data,
                  .of_x = of_x->data};
-  return share_out(frame, &d, 1, gradient_of_input_best());
+  return share_out_layer(frame, &d, &d, 1, depthwise_backward_best());
 }
 
 /* x, gradient, words -> gradient of rows */
 EXPORT XLA_FFI_Error *qlrjax_depthwise_of_rows(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
   operand x = argument(frame, 0), gradient = argument(frame, 1);
-  depthwise d = {.at = window_of(argument(frame, 2)->data, x->dims, gradient->dims),
-                 .x = x->data, .gradient = gradient->data, .of_rows = result(frame, 0)};
-  size_t part = (size_t)d.at.kernel_h * (size_t)d.at.kernel_w * (size_t)d.at.channels;
-  d.parts = malloc((size_t)d.at.samples * part * sizeof(float));
-  if (!d.parts) return no_room(frame);
-  XLA_FFI_Error *error = share_out(frame, &d, 2, gradient_of_rows_best());
-  free(d.parts);
+  depthwise d = {.at = window_of(argument(frame, 2), x, gradient), .x = x->data,
+                 .gradient = gradient->data, .of_rows = result(frame, 0)->data};
+  return share_out_layer(frame, &d, &d, 2, depthwise_backward_best());
+}
+
+static renorm renorm_of(operand y, operand there) {
+  return (renorm){.shares = {(int)y->dims[0], 2 * (size_t)y->dims[3]}, .samples = (int)y->dims[0],
+                  .pixels = (int)(y->dims[1] * y->dims[2]), .channels = (int)y->dims[3],
+                  .y = y->data, .there = there->data};
+}
+
+/* x, rows, words, mean, gain, offset, top, there, gradient, steepness
+ * -> gradient of x; gradient of rows, and two rows of sums */
+EXPORT XLA_FFI_Error *qlrjax_chain_backward(XLA_FFI_CallFrame *frame) {
+  if (is_handshake(frame)) return NULL;
+  operand x = argument(frame, 0), gradient = argument(frame, 8), of_x = result(frame, 0);
+  chain c = {.layer = {.at = window_of(argument(frame, 2), x, gradient), .x = x->data,
+                       .rows = argument(frame, 1)->data, .before = affine_of(frame, 3),
+                       .gradient = gradient->data, .of_x = of_x->data,
+                       .of_rows = result(frame, 1)->data},
+             .below = renorm_of(x, argument(frame, 7))};
+  c.below.after = c.layer.before;
+  c.below.after.top = -1; /* the layer leaves what the activation lets through */
+  c.below.gradient = c.below.of_y = of_x->data;
+  c.below.steepness = argument(frame, 9)->data;
+  c.below.joined = c.layer.of_rows + (size_t)taps_of(&c.layer.at) * (size_t)c.layer.at.channels;
+  return share_out_layer(frame, &c.layer, &c, 3, chain_backward_best());
+}
+
+static XLA_FFI_Error *share_out_sums(XLA_FFI_CallFrame *frame, renorm *r, int phases, runner *run) {
+  r->parts = malloc((size_t)r->samples * 2 * (size_t)r->channels * sizeof(float));
+  if (!r->parts) return no_room(frame);
+  XLA_FFI_Error *error = share_out(frame, r, phases, run);
+  free(r->parts);
   return error;
 }
 
-static int sized(renorm *r, operand y, operand there) {
-  r->samples = (int)y->dims[0];
-  r->pixels = (int)(y->dims[1] * y->dims[2]);
-  r->channels = (int)y->dims[3];
-  r->y = y->data;
-  r->there = there->data;
-  r->parts = malloc((size_t)r->samples * 2 * (size_t)r->channels * sizeof(float));
-  return r->parts != NULL;
-}
-
-/* y, there -> mean and variance */
+/* y, there -> mean and variance [2, c] */
 EXPORT XLA_FFI_Error *qlrjax_moments(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
-  renorm r = {.first = result(frame, 0), .second = result(frame, 1)};
-  if (!sized(&r, argument(frame, 0), argument(frame, 1))) return no_room(frame);
-  XLA_FFI_Error *error = share_out(frame, &r, 2, moments_best());
-  free(r.parts);
-  return error;
+  renorm r = renorm_of(argument(frame, 0), argument(frame, 1));
+  r.shares.floats = (size_t)r.channels; /* a chunk makes both of its channels */
+  r.joined = result(frame, 0)->data;
+  return share_out_sums(frame, &r, 2, moments_best());
 }
 
-/* y, there, gradient, mean, gain, offset, steepness, top -> gradient of y and two sums */
+/* y, there, gradient, mean, gain, offset, top, steepness -> gradient of y; two rows of sums */
 EXPORT XLA_FFI_Error *qlrjax_renorm_backward(XLA_FFI_CallFrame *frame) {
   if (is_handshake(frame)) return NULL;
-  renorm r = {.gradient = argument(frame, 2)->data, .mean = argument(frame, 3)->data,
-              .gain = argument(frame, 4)->data, .offset = argument(frame, 5)->data,
-              .steepness = argument(frame, 6)->data, .top = *(const int32_t *)argument(frame, 7)->data,
-              .of_y = result(frame, 0), .first = result(frame, 1), .second = result(frame, 2)};
-  if (!sized(&r, argument(frame, 0), argument(frame, 1))) return no_room(frame);
-  XLA_FFI_Error *error = share_out(frame, &r, 3, renorm_backward_best());
-  free(r.parts);
-  return error;
+  renorm r = renorm_of(argument(frame, 0), argument(frame, 1));
+  r.gradient = argument(frame, 2)->data;
+  r.after = affine_of(frame, 3);
+  r.steepness = argument(frame, 7)->data;
+  r.of_y = result(frame, 0)->data;
+  r.joined = result(frame, 1)->data;
+  return share_out_sums(frame, &r, 3, renorm_backward_best());
 }
