@@ -18,7 +18,11 @@ from qlrjax.training.rates import check_normalization
 
 
 def residual(batch_norm):
-    """Both poolings, two adds, a strided shortcut, a linear bottleneck, a 5x5 depthwise layer."""
+    """Both poolings, adds, a strided shortcut, a linear bottleneck, depthwise layers.
+
+    Of the depthwise layers one reads what is not normalised, one a normalised layer that another
+    reads as well, and one a normalised layer of its own.
+    """
     build = Builder((13, 11, 3), "tensorflow")
     norm = {"batch_norm": batch_norm}
     build.append("stem", "conv", 6, window=Window((5, 3), 2), activation="relu", **norm)
@@ -29,6 +33,11 @@ def residual(batch_norm):
     build.append("b/conv", "conv", 8, window=square(3, 2), activation="relu", **norm)
     build.append("b/short", "conv", 8, inputs=("a/add",), window=square(1, 2), batch_norm=False)
     build.append("b/add", "add", inputs=("b/conv", "b/short"), activation="relu")
+    build.append("c/conv", "pointwise", 7, activation="relu6", **norm)
+    build.append("c/dw", "depthwise", window=Window((3, 2), 1, ((1, 1), (0, 1))), **norm)
+    build.append("c/add", "add", inputs=("c/conv", "c/dw"))
+    build.append("d/conv", "pointwise", 19, activation="relu", **norm)
+    build.append("d/dw", "depthwise", window=square(3), activation="relu6", **norm)
     build.append("mean", "average_pool", window=Window((2, 2), 1, ((0, 1), (0, 0))))
     network = build.finish(
         4, bn_epsilon=1e-3, pixel_mean=(120.0,) * 3, pixel_std=(60.0,) * 3, name="residual"
@@ -42,7 +51,7 @@ LIMITS = {"renorm": (1.3, 0.2), "batch": (1.0, 0.0), "running": None}
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("normalization", LIMITS)
 @pytest.mark.parametrize("latent_layer", [pytest.param(1, marks=pytest.mark.long), 2, 5])
-def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer):
+def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer, passes):
     network, parameters = residual(batch_norm)
     if not batch_norm and normalization != "running":
         return  # the same program
@@ -54,7 +63,7 @@ def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer)
     limits = renorm.RenormLimits(*map(jnp.float32, pair)) if pair else None
 
     def loss(params, latents):
-        logits, _ = adaptive.forward(cut, params, statistics, latents, limits)
+        logits, _ = adaptive.forward(cut, params, statistics, latents, limits, passes=passes)
         return adaptive.cross_entropy(logits, jnp.asarray(labels), jnp.ones(6, bool))
 
     value, (by_params, by_latents) = jax.value_and_grad(loss, argnums=(0, 1))(params, latents)

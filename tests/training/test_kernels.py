@@ -109,29 +109,76 @@ def test_moments_of_a_map_far_from_zero(narrowed, channels, missing):
     np.testing.assert_allclose(variance, counted.var(axis=(0, 1, 2)), rtol=2e-3)
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+INSIDE = {
+    "none": np.isfinite,
+    "relu": lambda x: x > 0,
+    "relu6": lambda x: (x > 0) & (x < 6),
+}
+
+
+def mixed(channels, activation):
+    """What may be done to a raw output, and 1 / std^2."""
+    random = np.random.default_rng(3)
+    by_channel = [random.normal(0, 1, channels).astype(np.float32) for _ in range(3)]
+    steep = random.uniform(0.1, 1.0, channels).astype(np.float32)
+    return kernels.Affine(*map(jnp.asarray, by_channel), activation), jnp.asarray(steep)
+
+
+def before_activation(y, affine):
+    mean, gain, offset = (
+        np.asarray(one, np.float64) for one in (affine.mean, affine.gain, affine.offset)
+    )
+    return (y - mean) * gain + offset
+
+
+def renorm_gradient(y, g, there, affine, steep):
+    """In float64: the gradient of y and both sums."""
+    y, g, steep, mean, gain = (
+        np.asarray(one, np.float64) for one in (y, g, steep, affine.mean, affine.gain)
+    )
+    g = g * INSIDE[affine.activation](before_activation(y, affine))
+    away = y - mean
+    sums, products = g.sum(axis=(0, 1, 2)), (g * away).sum(axis=(0, 1, 2))
+    share = there[:, None, None, None] / (there.sum() * y.shape[1] * y.shape[2])
+    return (g - (sums + away * products * steep) * share) * gain, sums, products
+
+
+@pytest.mark.parametrize("activation", INSIDE)
 def test_renorm_gradient_against_float64(narrowed, activation):
     random = np.random.default_rng(2)
-    shape, channels = (7, 5, 2, 21), 21
-    y, g = (random.normal(1.0, 2.0, shape).astype(np.float32) for _ in range(2))
+    y, g = (random.normal(1.0, 2.0, (7, 5, 2, 21)).astype(np.float32) for _ in range(2))
     there = np.array([1, 1, 0, 1, 1, 1, 0], bool)
-    mean, gain, offset = (random.normal(0, 1, channels).astype(np.float32) for _ in range(3))
-    steep = random.uniform(0.1, 1.0, channels).astype(np.float32)
-    after = kernels.Affine(*map(jnp.asarray, (mean, gain, offset)), activation)
-    given = map(jnp.asarray, (y, there, g))
-    found = kernels.renorm_backward(*given, after, jnp.asarray(steep))
-    y, g, mean, gain, offset, steep = (
-        array.astype(np.float64) for array in (y, g, mean, gain, offset, steep)
-    )
-    away = y - mean
-    before = away * gain + offset
-    inside = {"none": before == before, "relu": before > 0, "relu6": (before > 0) & (before < 6)}
-    g = g * inside[activation]
-    sums, products = g.sum(axis=(0, 1, 2)), (g * away).sum(axis=(0, 1, 2))
-    share = there[:, None, None, None] / (there.sum() * 10)
-    expected = (g - (sums + away * products * steep) * share) * gain
-    for got, wanted in zip(found, (expected, sums, products), strict=True):
+    after, steep = mixed(21, activation)
+    found = kernels.renorm_backward(*map(jnp.asarray, (y, there, g)), after, steep)
+    for got, wanted in zip(found, renorm_gradient(y, g, there, after, steep), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("activation", INSIDE)
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda one: f"{one.kernel_hw} by {one.stride}")
+def test_a_normalised_layer_under_a_depthwise_one_against_float64(narrowed, layer, activation):
+    random = np.random.default_rng(4)
+    weight, y, dz = (
+        random.normal(0.5, 2.0, shape).astype(np.float32)
+        for shape in (layer.weight_shape, (6, *layer.in_shape), (6, *layer.out_shape))
+    )
+    there = np.array([1, 0, 1, 1, 1, 0], bool)
+    below, steep = mixed(layer.in_channels, activation)
+    rows = jnp.asarray(weight.reshape(-1, layer.out_channels))
+    z = kernels.chain_forward(layer, rows, jnp.asarray(y), below)
+    before = before_activation(y.astype(np.float64), below)
+    ends = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}[activation]
+    x = before.clip(*ends)
+    wanted_z = oracle.linear(layer, weight.astype(np.float64), x)
+    np.testing.assert_allclose(z, wanted_z, rtol=1e-5, atol=1e-5 * np.abs(wanted_z).max())
+    given = map(jnp.asarray, (y, there))
+    found = kernels.chain_backward(layer, rows, tuple(given), jnp.asarray(dz), (below, steep))
+    of_weight, of_x = oracle.linear_gradients(
+        layer, weight.astype(np.float64), x, dz.astype(np.float64)
+    )
+    expected = (*renorm_gradient(y, of_x, there, below, steep), of_weight.reshape(rows.shape))
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5 * np.abs(wanted).max())
 
 
 THREADS = """
