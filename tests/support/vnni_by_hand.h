@@ -9,6 +9,7 @@
 typedef union {
   int8_t b[64];
   uint8_t u[64];
+  int16_t h[32];
   int32_t i[16];
   uint64_t q[8];
   int64_t s[8];
@@ -39,6 +40,17 @@ HAND hand_dot(by_hand acc, by_hand x, by_hand w) {
   EACH(64) acc.i[k / 4] = (int32_t)((uint32_t)acc.i[k / 4] + (uint32_t)(x.u[k] * w.b[k]));
   return acc;
 }
+HAND hand_dot16(by_hand acc, by_hand x, by_hand w) {
+  EACH(32) acc.i[k / 2] = (int32_t)((uint32_t)acc.i[k / 2] + (uint32_t)(x.h[k] * w.h[k]));
+  return acc;
+}
+__attribute__((target("avx2"))) HAND hand_widen(__m256i bytes) {
+  uint8_t from[32];
+  by_hand r;
+  memcpy(from, &bytes, 32);
+  EACH(32) r.h[k] = from[k];
+  return r;
+}
 static inline __m128i __attribute__((unused)) hand_narrow(by_hand a) {
   uint8_t bytes[16];
   EACH(16) bytes[k] = (uint32_t)a.i[k] > 255 ? 255 : (uint8_t)a.i[k];
@@ -61,4 +73,6 @@ static inline __m128i __attribute__((unused)) hand_narrow(by_hand a) {
 #define _mm512_min_epi64 hand_min64
 #define _mm512_mask_blend_epi32 hand_blend
 #define _mm512_dpbusd_epi32 hand_dot
+#define _mm512_dpwssd_epi32 hand_dot16
+#define _mm512_cvtepu8_epi16 hand_widen
 #define _mm512_cvtusepi32_epi8 hand_narrow

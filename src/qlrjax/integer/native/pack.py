@@ -144,8 +144,8 @@ def _sections(layer: IntegerLayer, instructions: int) -> list[np.ndarray]:
         return [none, _requantization(layer, PLAIN), pad, none]
     weight = np.asarray(layer.weight)
     if layer.kind == "depthwise":
-        used = min(instructions, AVX2)
-        return [_depthwise(weight, used), _requantization(layer, used), pad, none]
+        table = _requantization(layer, instructions)
+        return [_depthwise(weight, instructions), table, pad, none]
     weight = weight.reshape(-1, weight.shape[-1])
     quads, panels = _quads(weight.shape[0]), _round_up(weight.shape[1]) // PANEL
     padded = np.zeros((4 * quads, panels * PANEL), np.int8)
@@ -165,7 +165,7 @@ def _sections(layer: IntegerLayer, instructions: int) -> list[np.ndarray]:
 
 
 def _depthwise(weight: np.ndarray, instructions: int) -> np.ndarray:
-    """int16, panel by panel: tap by tap for PLAIN, pairs of taps of one lane for AVX2."""
+    """int16, panel by panel: tap by tap for PLAIN, else pairs of taps of one lane."""
     taps, channels = weight.shape[0] * weight.shape[1], weight.shape[2]
     panels = _round_up(channels) // PANEL
     padded = np.zeros((2 * -(-taps // 2), panels * PANEL), np.int16)
@@ -173,7 +173,9 @@ def _depthwise(weight: np.ndarray, instructions: int) -> np.ndarray:
     by_panel = padded.reshape(-1, panels, PANEL).transpose(1, 0, 2)
     if instructions == PLAIN:
         return np.ascontiguousarray(by_panel)
-    pairs = by_panel.reshape(panels, -1, 2, PANEL)[..., _AVX2_LANES]
+    pairs = by_panel.reshape(panels, -1, 2, PANEL)
+    if instructions == AVX2:
+        pairs = pairs[..., _AVX2_LANES]
     return np.ascontiguousarray(pairs.transpose(0, 1, 3, 2))
 
 

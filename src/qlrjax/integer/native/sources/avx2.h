@@ -125,35 +125,37 @@ ON_AVX2 static void product_avx2(const uint8_t *constants, const layer *l, const
 
 /* Two taps at a time in int16, 16 channels: exact without any split. */
 INLINE_AVX2 void taps_avx2(const uint8_t *constants, const layer *l, const uint8_t *const *taps,
-                           int pairs, uint8_t *y) {
+                           ptrdiff_t step, int pixels, int pairs, uint8_t *y) {
   __m128i top = _mm_set1_epi8((char)((1 << l->bits) - 1));
   for (int p = 0; p < panels(l); p++) {
     const __m256i *w = (const __m256i *)(constants + l->weight) + (ptrdiff_t)p * pairs * 2;
     const quant *q = (const quant *)(constants + l->quant) + p;
-    __m256i low = _mm256_setzero_si256(), high = low;
-    for (int t = 0; t < pairs; t++) {
-      __m256i a = _mm256_cvtepu8_epi16(
-          _mm_loadu_si128((const __m128i *)(taps[2 * t] + p * PANEL)));
-      __m256i b = _mm256_cvtepu8_epi16(
-          _mm_loadu_si128((const __m128i *)(taps[2 * t + 1] + p * PANEL)));
-      low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b),
-                                                    _mm256_loadu_si256(w + 2 * t)));
-      high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b),
-                                                      _mm256_loadu_si256(w + 2 * t + 1)));
+    for (int n = 0; n < pixels; n++) {
+      ptrdiff_t at = n * step + p * PANEL;
+      __m256i low = _mm256_setzero_si256(), high = low;
+      for (int t = 0; t < pairs; t++) {
+        __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(taps[2 * t] + at)));
+        __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(taps[2 * t + 1] + at)));
+        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b),
+                                                      _mm256_loadu_si256(w + 2 * t)));
+        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b),
+                                                        _mm256_loadu_si256(w + 2 * t + 1)));
+      }
+      __m256i words = words_avx2(low, high, q, l);
+      __m256i codes = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08);
+      store_avx2(y + (ptrdiff_t)n * l->out_channels + p * PANEL,
+                 _mm_min_epu8(_mm256_castsi256_si128(codes), top), l->out_channels - p * PANEL);
     }
-    __m256i words = words_avx2(low, high, q, l);
-    __m256i codes = _mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08);
-    store_avx2(y + p * PANEL, _mm_min_epu8(_mm256_castsi256_si128(codes), top),
-               l->out_channels - p * PANEL);
   }
 }
 
 ON_AVX2 static void depthwise_avx2(const uint8_t *constants, const layer *l,
-                                   const uint8_t *const *taps, uint8_t *y) {
+                                   const uint8_t *const *taps, ptrdiff_t step, int pixels,
+                                   uint8_t *y) {
   if (l->quads == 5)
-    taps_avx2(constants, l, taps, 5, y);
+    taps_avx2(constants, l, taps, step, pixels, 5, y);
   else
-    taps_avx2(constants, l, taps, l->quads, y);
+    taps_avx2(constants, l, taps, step, pixels, l->quads, y);
 }
 
 #endif

@@ -57,8 +57,9 @@ static inline int panels(const layer *l) { return (l->out_channels + PANEL - 1) 
 typedef void product_kernel(const uint8_t *constants, const layer *l, const uint8_t *x,
                             ptrdiff_t pitch, int rows, int from, int to, uint8_t *y);
 
-/* One output pixel of a depthwise layer; taps[t] is the pixel under kernel position t. */
-typedef void depthwise_kernel(const uint8_t *constants, const layer *l,
-                              const uint8_t *const *taps, uint8_t *y);
+/* Some output pixels of a depthwise layer, one beside the other; taps[t] is the pixel that lies under
+ * kernel position t of the first, and `step` bytes on under that of the next. */
+typedef void depthwise_kernel(const uint8_t *constants, const layer *l, const uint8_t *const *taps,
+                              ptrdiff_t step, int pixels, uint8_t *y);
 
 #endif

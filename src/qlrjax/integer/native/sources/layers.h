@@ -39,7 +39,8 @@ static product_kernel *product_of(int instructions) {
 
 static depthwise_kernel *depthwise_of(int instructions) {
 #ifdef X86
-  if (instructions != PLAIN) return depthwise_avx2;
+  if (instructions == AVX512_VNNI) return depthwise_vnni;
+  if (instructions == AVX2) return depthwise_avx2;
 #endif
   return depthwise_plain;
 }
@@ -71,31 +72,36 @@ static const uint8_t *pixel(const task *t, const uint8_t *image, int row, int co
   return image + ((ptrdiff_t)row * t->size.in_w + column) * t->l->in_channels;
 }
 
+/* Columns of an output line whose windows lie within the image: from the first to one past. */
+static void columns_within(const task *t, int *first, int *end) {
+  const layer *l = t->l;
+  *first = (l->left + l->stride - 1) / l->stride;
+  int reach = t->size.in_w + l->left - l->columns; /* where the last window may begin */
+  *end = reach < 0 ? 0 : reach / l->stride + 1;
+  if (*end > t->size.out_w) *end = t->size.out_w;
+}
+
 static void depthwise_rows(const task *t, const uint8_t *x, uint8_t *y, ptrdiff_t from,
                            ptrdiff_t to) {
   const layer *l = t->l;
   const uint8_t *taps[TAPS_MAX + 1];
   depthwise_kernel *kernel = depthwise_of(t->instructions);
-  int count = l->rows * l->columns;
+  int count = l->rows * l->columns, first, end;
+  columns_within(t, &first, &end);
   ptrdiff_t step = (ptrdiff_t)l->stride * l->in_channels;
   for (ptrdiff_t line = from; line < to; line++) {
     const uint8_t *image = x + line / t->size.out_h * t->size.in_h * t->size.in_w * l->in_channels;
-    int top = (int)(line % t->size.out_h) * l->stride - l->top;
+    int top = (int)(line % t->size.out_h) * l->stride - l->top, pixels;
+    int whole = top >= 0 && top + l->rows <= t->size.in_h;
     uint8_t *out = y + line * t->size.out_w * l->out_channels;
-    int whole = top >= 0 && top + l->rows <= t->size.in_h, before = 0;
-    for (int column = 0; column < t->size.out_w; column++) {
+    for (int column = 0; column < t->size.out_w; column += pixels) {
       int left = column * l->stride - l->left;
-      int inside = whole && left >= 0 && left + l->columns <= t->size.in_w;
-      if (inside && before) { /* most are: all positions move on together */
-        for (int i = 0; i < count; i++) taps[i] += step;
-      } else {
-        for (int i = 0; i < l->rows; i++)
-          for (int j = 0; j < l->columns; j++)
-            taps[i * l->columns + j] = pixel(t, image, top + i, left + j);
-      }
-      before = inside;
+      pixels = whole && column >= first && column < end ? end - column : 1;
+      for (int i = 0; i < l->rows; i++)
+        for (int j = 0; j < l->columns; j++)
+          taps[i * l->columns + j] = pixel(t, image, top + i, left + j);
       taps[count] = taps[0];
-      kernel(t->constants, l, taps, out + (ptrdiff_t)column * l->out_channels);
+      kernel(t->constants, l, taps, step, pixels, out + (ptrdiff_t)column * l->out_channels);
     }
   }
 }

@@ -24,18 +24,21 @@ static void product_plain(const uint8_t *constants, const layer *l, const uint8_
 }
 
 static void depthwise_plain(const uint8_t *constants, const layer *l, const uint8_t *const *taps,
-                            uint8_t *y) {
+                            ptrdiff_t step, int pixels, uint8_t *y) {
   int count = l->rows * l->columns;
   for (int p = 0; p < panels(l); p++) {
     const int16_t *w = (const int16_t *)(constants + l->weight) + p * l->quads * 2 * PANEL;
     const quant *q = (const quant *)(constants + l->quant) + p;
-    int32_t acc[PANEL] = {0};
     int valid = l->out_channels - p * PANEL;
     if (valid > PANEL) valid = PANEL;
-    for (int t = 0; t < count; t++)
-      for (int c = 0; c < PANEL; c++) acc[c] += (int32_t)taps[t][p * PANEL + c] * w[t * PANEL + c];
-    for (int c = 0; c < valid; c++)
-      y[p * PANEL + c] = requantize(acc[c], q->kappa[c], q->lam[c], l);
+    for (int n = 0; n < pixels; n++) {
+      int32_t acc[PANEL] = {0};
+      ptrdiff_t at = n * step + p * PANEL;
+      for (int t = 0; t < count; t++)
+        for (int c = 0; c < PANEL; c++) acc[c] += (int32_t)taps[t][at + c] * w[t * PANEL + c];
+      uint8_t *out = y + (ptrdiff_t)n * l->out_channels + p * PANEL;
+      for (int c = 0; c < valid; c++) out[c] = requantize(acc[c], q->kappa[c], q->lam[c], l);
+    }
   }
 }
 
