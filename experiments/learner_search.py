@@ -16,7 +16,7 @@ is in the file is not learned again. Latents are extracted once a latent layer a
 
 Grids: "search" crosses normalisation, head, rates and epochs; "strategies" is the table of
 docs/learner.md; "published" is ar1star-free with float replays; "admission" and "bits" vary one
-thing each. `--only NAME ...` takes some of a grid, and `--order-seed N` gives all seeds the same
+thing each. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and `--order-seed N` gives all seeds the same
 order of events. --summary prints means, deviations and paired differences with their 95 % intervals
 and learns nothing.
 
@@ -81,7 +81,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--layers", type=int, nargs="+", default=[27])
     parser.add_argument("--grid", choices=tuple(GRIDS), default="search")
-    parser.add_argument("--only", nargs="*", default=[], help="variants whose names hold a word")
+    parser.add_argument("--only", nargs="*", default=[], help="words of names, or =NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--order-seed", type=int, default=None, help="fixes the order of events")
     parser.add_argument("--summary", action="store_true")
@@ -215,7 +215,7 @@ def learn_layer(
     caches: dict[str, session.Earlier] = {}
     # Seed by seed, so that a search that is stopped early has all settings on the same seeds.
     for seed, (name, chosen) in itertools.product(arguments.seeds, GRIDS[arguments.grid](layer)):
-        if arguments.only and not any(word in name for word in arguments.only):
+        if arguments.only and not any(_named(name, word) for word in arguments.only):
             continue
         order_seed = seed if arguments.order_seed is None else arguments.order_seed
         key = (arguments.split, layer, name, order_seed, seed)
@@ -230,6 +230,10 @@ def learn_layer(
         cells.append({name: str(value) for name, value in row.items()})
         files.write_atomic(path, text(cells))
         print(row, flush=True)
+
+
+def _named(name: str, word: str) -> bool:
+    return word[1:] == name if word.startswith("=") else word in name
 
 
 def stream_of(source: ImageSource, split: str, seed: int, joint: bool) -> Stream:

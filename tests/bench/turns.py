@@ -1,5 +1,6 @@
 """Calls in turn, round by round, so that other work on the machine disturbs all alike."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,33 +11,46 @@ CORES = len(os.sched_getaffinity(0))
 # ONNX Runtime's and PyTorch's threads go on spinning after a call: after 4 ms a batch of ours still
 # took 47 ms beside them and 35 alone.
 _PAUSE = 0.05
+# A call of one image takes a millisecond, and the machine's clock and threads are slow for several
+# after a rest: short calls are repeated.
+_SHORTEST = 0.03
 _LEAST = 5
 
 
 def interleaved(calls: Sequence[Callable], rounds: int, seconds: float = 20.0) -> np.ndarray:
-    """Seconds [rounds, calls], each after a rest and a call that wakes cores and threads up.
+    """Seconds of a call [rounds, calls], each after a rest and as much of it that is not counted.
 
     Args:
-        calls: Each returns when its work is done.
+        calls: Each returns when its work is done; short ones are repeated.
         rounds: At most; fewer, but five at least, where they would take longer than `seconds`.
         seconds: About as long as all rounds may take.
     """
-    for call in calls:
-        call()
+    repeats = [_repeats(call) for call in calls]
     taken = []
     begun = time.perf_counter()
     while len(taken) < rounds:
         row = []
-        for call in calls:
+        for call, times in zip(calls, repeats, strict=True):
             time.sleep(_PAUSE)
-            call()
-            started = time.perf_counter()
-            call()
-            row.append(time.perf_counter() - started)
+            _seconds(call, times)
+            row.append(_seconds(call, times) / times)
         taken.append(row)
         if len(taken) >= _LEAST and time.perf_counter() - begun > seconds:
             break
     return np.array(taken)
+
+
+def _seconds(call: Callable, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return time.perf_counter() - started
+
+
+def _repeats(call: Callable) -> int:
+    """Calls that make up the shortest time; the first, which may compile, is not counted."""
+    call()
+    return max(1, math.ceil(_SHORTEST / _seconds(call, 1)))
 
 
 def rounds(default: int) -> int:

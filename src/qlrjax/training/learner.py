@@ -178,8 +178,8 @@ def _prepare(protocol: Protocol, memory: replay.ReplayMemory, data: EventData) -
     plan = minibatch.plan(plan_key, composition, new, rows, filled, epochs, protocol.reshuffle)
     learned = np.zeros(rows, bool)
     learned[np.unique(plan[(plan >= 0) & (plan < rows)])] = True
-    return dataclasses.replace(
-        _padded(data, repeated, rows),
+    return _Prepared(
+        **_padded(data, repeated, rows),
         learned=jnp.asarray(learned),
         plan=jnp.asarray(plan),
         rates=rates_at(protocol, event),
@@ -190,11 +190,13 @@ def _prepare(protocol: Protocol, memory: replay.ReplayMemory, data: EventData) -
 def _unplanned(protocol: Protocol, data: EventData) -> _Prepared:
     rows = max(data.pad_to or 0, len(data.labels))
     key = draws.start(protocol.draws, data.seed, data.number)
-    return dataclasses.replace(_padded(data, 0, rows), key=key)
+    arrays = _padded(data, 0, rows)
+    plan = jnp.zeros((0, 0), jnp.int32)
+    return _Prepared(**arrays, learned=arrays["valid"], plan=plan, rates=EventRates.none(), key=key)
 
 
-def _padded(data: EventData, repeated: int, rows: int) -> _Prepared:
-    """The event's arrays: its first `repeated` latents once more, its latents, then padding."""
+def _padded(data: EventData, repeated: int, rows: int) -> dict[str, Any]:
+    """Arrays of `_Prepared`: the first `repeated` latents once more, all latents, then padding."""
     latents, labels = data.latents, data.labels.astype(np.int32)
     valid = np.arange(repeated + len(labels)) >= repeated
     if repeated:
@@ -203,17 +205,12 @@ def _padded(data: EventData, repeated: int, rows: int) -> _Prepared:
     padding = ((0, rows - len(labels)),)
     if rows > len(labels):
         latents = jnp.pad(latents, (*padding, (0, 0), (0, 0), (0, 0)))
-    is_valid = jnp.asarray(np.pad(valid, padding))
-    return _Prepared(
-        latents=latents,
-        labels=jnp.asarray(np.pad(labels, padding)),
-        valid=is_valid,
-        learned=is_valid,
-        plan=jnp.zeros((0, 0), jnp.int32),
-        rates=EventRates.none(),
-        number=jnp.asarray(data.number, jnp.int32),
-        key=jnp.zeros((), jnp.uint32),
-    )
+    return {
+        "latents": latents,
+        "labels": jnp.asarray(np.pad(labels, padding)),
+        "valid": jnp.asarray(np.pad(valid, padding)),
+        "number": jnp.asarray(data.number, jnp.int32),
+    }
 
 
 @functools.partial(jax.jit, static_argnums=(0,), donate_argnums=(1,))
