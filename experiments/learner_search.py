@@ -16,12 +16,12 @@ is in the file is not learned again. Latents are extracted once a latent layer a
 
 Grids: "search" crosses normalisation, head, rates and epochs; "strategies" is the table of
 docs/learner.md; "published" is ar1star-free with float replays; "admission" and "bits" vary one
-thing each. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and `--order-seed N` gives all seeds the same
-order of events. --summary prints means, deviations and paired differences with their 95 % intervals
-and learns nothing.
+thing each. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and
+`--order-seed N` gives all seeds the same order of events. --summary prints means, deviations and
+paired differences with their 95 % intervals and learns nothing.
 
-Minutes on one idle core: a cell of scenes50 with 500 replays takes about 0.03 at l = 27 and a few
-at l = 25, and extracting 6,000 latents 4.
+Minutes on two idle cores: a cell of scenes50 with 500 replays takes about 0.03 at l = 27, one at
+l = 25 and five at l = 19.
 Verified: see docs/learner.md and experiments/results/learner_cells.csv for which cells.
 """
 
@@ -49,7 +49,7 @@ TEST, VALIDATION = (3, 7), (2, 6)
 # Below the linear layer a cell takes two minutes, so fewer of them are crossed.
 RATES = ((1e-3, 2e-3), (1e-3, 2e-3, 5e-3, 1e-2))
 EPOCHS = ((4,), (2, 4, 8, 16))
-# Below the linear layer the layers may learn at another rate than the head; (rate, head's share, epochs).
+# Below the linear layer, layers may learn at another rate than the head: (rate, head's, epochs).
 BODY_RATES = (
     (2e-3, 0.3, 4),
     (2e-3, 3.0, 4),
