@@ -245,6 +245,11 @@ def test_who_asks_for_them_where_they_are_not_is_told_why(monkeypatch):
         kernels.moments(jnp.ones((1, 1, 1, 1)), jnp.ones(1, bool))
 
 
+def test_no_latents_are_refused():
+    with pytest.raises(Exception, match="a training step without latents"):
+        jax.block_until_ready(kernels.moments(jnp.ones((0, 2, 2, 3)), jnp.ones(0, bool)))
+
+
 def test_a_session_uses_them_and_keeps_its_integers(monkeypatch, tmp_path):
     """Three events with replays: the same codes and slots, parameters within rounding."""
     monkeypatch.setenv("QLRJAX_CACHE", str(tmp_path))

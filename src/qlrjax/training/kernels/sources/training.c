@@ -27,6 +27,7 @@ static int threads_of(const XLA_FFI_CallFrame *frame, int samples) {
 /* The work begins with its shares. */
 static XLA_FFI_Error *share_out(XLA_FFI_CallFrame *frame, const void *work, int phases,
                                 runner *run) {
+  if (chunks_of(work, 0) < 1) return failure(frame->api, "a training step without latents");
   team *t = team_new(phases);
   if (!t) return failure(frame->api, "no memory to share out a training step");
   t->chunks = chunks_of;
