@@ -46,7 +46,7 @@ from qlrjax.streams.stream import ImageSource, Stream
 from qlrjax.training.protocol import Protocol
 
 TEST, VALIDATION = (3, 7), (2, 6)
-# Below the linear layer a cell takes two minutes, so fewer of them are crossed.
+# Below the linear layer a cell takes minutes, so fewer of them are crossed.
 RATES = ((1e-3, 2e-3), (1e-3, 2e-3, 5e-3, 1e-2))
 EPOCHS = ((4,), (2, 4, 8, 16))
 # Below the linear layer, layers may learn at another rate than the head: (rate, head's, epochs).
@@ -106,17 +106,17 @@ def search_grid(layer: int) -> Iterator[tuple[str, Settings]]:
         )
         yield f"{norm} {head} {rate:g} x{epochs}", Settings(protocol=protocol)
     yield from distance_grid(layer)
-    for norm, (rate, head_rate, epochs) in itertools.product(norms[:2], BODY_RATES):
-        if layer < 27:
-            protocol = Protocol(
-                normalization=norm,
-                classifier="cwr*",
-                first_learning_rate=rate,
-                learning_rate=rate,
-                head_rate=head_rate,
-                epochs=epochs,
-            )
-            yield f"{norm} cwr* {rate:g} x{epochs} head x{head_rate:g}", Settings(protocol=protocol)
+    apart = BODY_RATES if layer < 27 else ()
+    for norm, (rate, head_rate, epochs) in itertools.product(norms[:2], apart):
+        protocol = Protocol(
+            normalization=norm,
+            classifier="cwr*",
+            first_learning_rate=rate,
+            learning_rate=rate,
+            head_rate=head_rate,
+            epochs=epochs,
+        )
+        yield f"{norm} cwr* {rate:g} x{epochs} head x{head_rate:g}", Settings(protocol=protocol)
 
 
 def distance_grid(layer: int) -> Iterator[tuple[str, Settings]]:

@@ -9,10 +9,11 @@ import pytest
 from support import oracle_graph
 
 from qlrjax import session, weights
+from qlrjax.native import description, load
 from qlrjax.network import Cut
 from qlrjax.network.build import Builder, Window, square
 from qlrjax.settings import Settings, StreamSettings
-from qlrjax.training import adaptive, renorm, replay
+from qlrjax.training import adaptive, kernels, renorm, replay
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.rates import check_normalization
 
@@ -90,6 +91,29 @@ def test_gradients_are_those_of_float64(batch_norm, normalization, latent_layer,
     got, exact = np.array(compared).T
     assert np.abs(got - exact).max() < 2e-5 * max(np.abs(exact).max(), 1)
     assert np.abs(exact).max() > 1e-3
+
+
+def test_only_a_depthwise_layer_that_alone_reads_a_normalised_one_is_chained_to_it():
+    if load(kernels.LIBRARY) is None:
+        pytest.skip(description(kernels.LIBRARY))
+    network, parameters = residual(True)
+    cut = Cut(network, 2)
+    params, statistics = adaptive.init(cut, parameters)
+    limits = renorm.RenormLimits(jnp.float32(1.3), jnp.float32(0.2))
+    latents = jnp.ones((6, *cut.latent_shape))
+
+    def calls(passes):
+        def loss(params):
+            return adaptive.forward(cut, params, statistics, latents, limits, passes=passes)[
+                0
+            ].sum()
+
+        program = jax.jit(jax.grad(loss)).lower(params).as_text()
+        return [program.count(f"@{name}(") for name in kernels.LIBRARY.targets[2:4]]
+
+    assert calls(adaptive.Passes(native=True)) == [2, 1]  # a/dw and c/dw by themselves, d/dw
+    assert calls(adaptive.Passes("float16", native=True)) == [3, 0]
+    assert calls(adaptive.Passes()) == [0, 0]
 
 
 def test_normalisation_has_to_be_what_the_network_has():

@@ -146,7 +146,7 @@ def features(
         else:
             y = floating.combine(layer, [read(source) for source in layer.inputs])
         values[layer.name] = floating.activate(kept.returned(y, passes.maps), layer.activation)
-    x = read([*values][-1])
+    x = read(next(reversed(values)))  # of the last layer, or the latents
     return floating.global_pool(x).reshape(x.shape[0], -1), batch_statistics
 
 

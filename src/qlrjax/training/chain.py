@@ -6,13 +6,14 @@ differs by an ulp where it does not.
 """
 
 import functools
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float32
 
 from qlrjax.network import Cut, Layer
 from qlrjax.training import kernels, renorm
-from qlrjax.training.renorm import Pair, Raw, Rule, Saved, Tree
+from qlrjax.training.renorm import Raw, Rule, Saved, Tree
 
 
 def fits(cut: Cut, layer: Layer, raw: Raw) -> bool:
@@ -36,30 +37,16 @@ def depthwise(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _depthwise(
-    pair: tuple[Layer, Rule],
-    rows: Array,
-    y: Array,
-    trained: Tree,
-    running: Tree,
-    limits: Pair,
-    there: Array | None,
-) -> tuple[Array, Tree]:
-    return _forward(pair, rows, y, trained, running, limits, there)[0]
+def _depthwise(pair: tuple[Layer, Rule], rows: Array, *parts: Any) -> tuple[Array, Tree]:
+    return _forward(pair, rows, *parts)[0]
 
 
 def _forward(
-    pair: tuple[Layer, Rule],
-    rows: Array,
-    y: Array,
-    trained: Tree,
-    running: Tree,
-    limits: Pair,
-    there: Array | None,
+    pair: tuple[Layer, Rule], rows: Array, *parts: Any
 ) -> tuple[tuple[Array, Tree], tuple[Array, Saved]]:
     layer, rule = pair
-    saved = renorm.fitted(rule, y, trained, running, limits, there)
-    out = kernels.chain_forward(layer, rows, y, saved.affine)
+    saved = renorm.fitted(rule, *parts)
+    out = kernels.chain_forward(layer, rows, saved.y, saved.affine)
     return (out, saved.batch), (rows, saved)
 
 

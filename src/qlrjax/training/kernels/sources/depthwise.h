@@ -132,9 +132,7 @@ INLINE void let_back(const depthwise *d, const float *in, const plane *p, const 
   for (int ih = 0; ih < a->h; ih++)
     for (int iw = 0; iw < a->w; iw++, of_x += c, raw += c) {
       vec x = load(in + ((size_t)(ih + p->top) * p->columns + iw + p->left) * LANES, LANES);
-      vec of = load(of_x, valid), zero = {0};
-      if (d->before.top >= 0) of = where(x > zero, of);
-      if (d->before.top > 0) of = where(x < zero + (float)d->before.top, of);
+      vec of = where_active(x, load(of_x, valid), d->before.top);
       store(of_x, of, valid);
       sum += of;
       product += of * (load(raw, valid) - mean);

@@ -41,6 +41,15 @@ INLINE vec activated(vec x, int top) {
   return x;
 }
 
+/* A gradient where an activation lets it through: by what goes in, or by what comes out of it. */
+INLINE vec where_active(vec x, vec gradient, int top) {
+  vec zero = {0};
+  if (top < 0) return gradient;
+  lanes mask = x > zero;
+  if (top > 0) mask &= x < zero + (float)top;
+  return where(mask, gradient);
+}
+
 /* Channels from k on, of all pixels, into the planes of a block. NaN becomes 0 behind a ReLU, as in JAX. */
 INLINE void fill(float *planes, const plane *p, const map *m, size_t k, const affine *a) {
   size_t size = plane_floats(p);

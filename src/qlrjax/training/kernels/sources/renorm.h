@@ -12,7 +12,7 @@
 
 typedef struct {
   shares shares;
-  int samples, pixels, channels;
+  int pixels, channels;
   const uint8_t *there; /* of every sample, whether it counts */
   const float *y, *gradient, *steepness;
   affine after; /* of y */
@@ -46,7 +46,7 @@ INLINE void join_moments(const renorm *r, int chunk) {
   float seen = 0, pixels = (float)r->pixels, *first = r->joined, *second = first + c;
   memset(first + here.from, 0, (here.end - here.from) * sizeof(float));
   memset(second + here.from, 0, (here.end - here.from) * sizeof(float));
-  for (int sample = 0; sample < r->samples; sample++) {
+  for (int sample = 0; sample < r->shares.samples; sample++) {
     if (!r->there[sample]) continue;
     const float *means = r->parts + (size_t)sample * 2 * c, *squares = means + c;
     float share = pixels / (seen + pixels), weight = seen * share;
@@ -71,12 +71,7 @@ INLINE void moments(const void *work, int phase, int chunk) {
 
 /* The gradient where the activation lets it through; `away` is y - mean. */
 INLINE vec let_through(const renorm *r, vec of, vec away, vec gain, vec offset) {
-  if (r->after.top < 0) return of;
-  vec x = away * gain + offset;
-  vec zero = {0};
-  lanes mask = x > zero;
-  if (r->after.top > 0) mask &= x < zero + (float)r->after.top;
-  return where(mask, of);
+  return where_active(away * gain + offset, of, r->after.top);
 }
 
 /* Sums of the gradient that comes through, and of its products with y - mean. */
@@ -99,7 +94,7 @@ INLINE void part_of_sums(const renorm *r, int sample) {
 INLINE void gradient_of_map(const renorm *r, int sample) {
   size_t c = (size_t)r->channels, pixels = (size_t)r->pixels, at = (size_t)sample * pixels * c;
   float values = 0;
-  for (int i = 0; i < r->samples; i++) values += r->there[i] ? (float)pixels : 0.0f;
+  for (int i = 0; i < r->shares.samples; i++) values += r->there[i] ? (float)pixels : 0.0f;
   float share = r->there[sample] ? 1.0f / values : 0.0f;
   for (size_t p = 0; p < pixels; p++, at += c)
     for (size_t k = 0; k < c; k += LANES) {

@@ -104,7 +104,7 @@ EXPORT XLA_FFI_Error *qlrjax_depthwise_of_rows(XLA_FFI_CallFrame *frame) {
 }
 
 static renorm renorm_of(operand y, operand there) {
-  return (renorm){.shares = {(int)y->dims[0], 2 * (size_t)y->dims[3]}, .samples = (int)y->dims[0],
+  return (renorm){.shares = {(int)y->dims[0], 2 * (size_t)y->dims[3]},
                   .pixels = (int)(y->dims[1] * y->dims[2]), .channels = (int)y->dims[3],
                   .y = y->data, .there = there->data};
 }
@@ -128,7 +128,7 @@ EXPORT XLA_FFI_Error *qlrjax_chain_backward(XLA_FFI_CallFrame *frame) {
 }
 
 static XLA_FFI_Error *share_out_sums(XLA_FFI_CallFrame *frame, renorm *r, int phases, runner *run) {
-  r->parts = malloc((size_t)r->samples * 2 * (size_t)r->channels * sizeof(float));
+  r->parts = malloc((size_t)r->shares.samples * 2 * (size_t)r->channels * sizeof(float));
   if (!r->parts) return no_room(frame);
   XLA_FFI_Error *error = share_out(frame, r, phases, run);
   free(r->parts);
