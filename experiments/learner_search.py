@@ -16,7 +16,8 @@ is in the file is not learned again. Latents are extracted once a latent layer a
 
 Grids: "search" crosses normalisation, head, rates and epochs; "strategies" is the table of
 docs/learner.md; "published" is ar1star-free with float replays; "admission" and "bits" vary one
-thing each. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and
+thing each. `--uncentered` takes those of a grid that center features (see `training.center`),
+without it. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and
 `--order-seed N` gives all seeds the same order of events. --summary prints means, deviations and
 paired differences with their 95 % intervals and learns nothing.
 
@@ -30,7 +31,7 @@ import csv
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--grid", choices=tuple(GRIDS), default="search")
     parser.add_argument("--only", nargs="*", default=[], help="words of names, or =NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--uncentered", action="store_true", help="heads see features as they are")
     parser.add_argument("--order-seed", type=int, default=None, help="fixes the order of events")
     parser.add_argument("--summary", action="store_true")
     parser.add_argument("--baseline", default="default", help="of the paired differences")
@@ -161,6 +163,7 @@ def published_grid(layer: int) -> Iterator[tuple[str, Settings]]:
             classifier="cwr*",
             drop_remainder=True,
             consolidation=rule,
+            center_momentum=0.0,
         )
         name = f"our ways, published rates, once {'a class' if rule == 'class' else 'an entry'}"
         yield name.replace(",", ";"), dataclasses.replace(faithful, protocol=plain)
@@ -214,7 +217,10 @@ def learn_layer(
     done = {tuple(cell[name] for name in KEY) for cell in cells}
     caches: dict[str, session.Earlier] = {}
     # Seed by seed, so that a search that is stopped early has all settings on the same seeds.
-    for seed, (name, chosen) in itertools.product(arguments.seeds, GRIDS[arguments.grid](layer)):
+    grid = tuple(GRIDS[arguments.grid](layer))
+    if arguments.uncentered:
+        grid = tuple(uncentered(grid))
+    for seed, (name, chosen) in itertools.product(arguments.seeds, grid):
         if arguments.only and not any(_named(name, word) for word in arguments.only):
             continue
         order_seed = seed if arguments.order_seed is None else arguments.order_seed
@@ -230,6 +236,15 @@ def learn_layer(
         cells.append({name: str(value) for name, value in row.items()})
         files.write_atomic(path, text(cells))
         print(row, flush=True)
+
+
+def uncentered(grid: Iterable[tuple[str, Settings]]) -> Iterator[tuple[str, Settings]]:
+    """Those of a grid that center features, without that."""
+    for name, chosen in grid:
+        protocol = chosen.protocol
+        if protocol.center_momentum and not protocol.classifier.startswith("ncm"):
+            protocol = dataclasses.replace(protocol, center_momentum=0.0)
+            yield f"{name} uncentered", dataclasses.replace(chosen, protocol=protocol)
 
 
 def _named(name: str, word: str) -> bool:

@@ -20,7 +20,9 @@ _FAITHFUL = Protocol(
     short_minibatches=True,
     renorm_overshoot=True,
     epsilon_in_std=False,
+    center_momentum=0.0,
 )
+_PLAIN = Protocol(center_momentum=0.0)  # what has no replays is there to compare with
 
 PRESETS: dict[str, Settings] = {
     "default": Settings(),
@@ -30,8 +32,10 @@ PRESETS: dict[str, Settings] = {
         latent_layer=20,
         protocol=dataclasses.replace(_FAITHFUL, synaptic_strength=1e6),
     ),
-    "cwrstar": Settings(replays=0, protocol=Protocol(classifier="cwr*", train_layers=False)),
-    "fine-tuning": Settings(replays=0, protocol=Protocol(classifier="plain")),
+    "cwrstar": Settings(
+        replays=0, protocol=dataclasses.replace(_PLAIN, classifier="cwr*", train_layers=False)
+    ),
+    "fine-tuning": Settings(replays=0, protocol=dataclasses.replace(_PLAIN, classifier="plain")),
     "ncm-cosine": Settings(replays=0, protocol=Protocol(classifier="ncm-cosine")),
     "ncm-mahalanobis": Settings(replays=0, protocol=Protocol(classifier="ncm-mahalanobis")),
     "ncm-root": Settings(

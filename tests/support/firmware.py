@@ -176,6 +176,7 @@ def state_arrays(learner, state):
         "layers": firmware_tables.flat_layers(layers, training.params["layers"]),
         "mean": joined["mean"],
         "deviation": joined["std"],
+        "center": np.zeros(0) if training.center is None else np.asarray(training.center),
         "momentum": firmware_tables.flat_layers(layers, momentum["layers"]),
         "head": np.asarray(head).ravel(),
         "head_momentum": np.asarray(momentum["head"]).ravel(),
@@ -189,7 +190,7 @@ def parse(state, replays, expected):
     """The dumped bytes of qlr_learner and qlr_replays, by member."""
     words = np.frombuffer(state, np.uint32, 2)
     found, at = {"event": int(words[0]), "filled": int(words[1])}, 8
-    padded = ("layers", "mean", "deviation", "momentum")
+    padded = ("layers", "mean", "deviation", "center", "momentum")
     for name in (*padded, "head", "head_momentum", "past"):
         count = expected[name].size
         found[name] = np.frombuffer(state, np.float32, count, at)

@@ -27,6 +27,7 @@ class Rules:
     max_r_max: float
     max_d_max: float
     inc_step: float
+    center_share: float = 0.0
 
 
 @dataclasses.dataclass
@@ -40,6 +41,7 @@ class Learner:
     past: np.ndarray
     codes: np.ndarray
     memory_labels: np.ndarray
+    center: np.ndarray
     events: int = 0
 
 
@@ -54,6 +56,7 @@ def start(params, statistics, elements):
         np.zeros(params["head"].shape[1]),
         np.zeros((0, elements), np.int64),
         np.zeros(0, np.int64),
+        np.zeros(len(params["head"])),
     )
 
 
@@ -105,11 +108,11 @@ def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max, dr
         fresh, kept = fresh * (latent_max / 255), kept * (latent_max / (2**bits - 1))
     fresh, kept = fresh.reshape(shape), kept.reshape(shape)
     parts = minibatches(order, slots, len(kept), rules.mb_size, drop_remainder)
-    losses, r_max, d_max = [], rules.r_start, rules.d_start
+    losses, r_max, d_max, center = [], rules.r_start, rules.d_start, learner.center
     for new, replayed in parts * rules.epochs:
         x = np.concatenate([fresh[new], kept[replayed]])
         y = np.concatenate([labels[new], learner.memory_labels[replayed]])
-        done = oracle_float.forward(cut, params, statistics, x, y, (r_max, d_max))
+        done = oracle_float.forward(cut, params, statistics, x, y, (r_max, d_max), center=center)
         gradients, _ = oracle_float.backward(done, params, y)
         params, momentum = oracle_float.sgd(
             params, gradients, momentum, rules.lr, rules.momentum, rules.l2
@@ -120,6 +123,11 @@ def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max, dr
                 statistics[name][key] = old + rules.update_rate * (value - old)
         r_max = min(r_max + rules.inc_step * len(y), rules.max_r_max)
         d_max = min(d_max + rules.inc_step * len(y), rules.max_d_max)
+        if rules.center_share:
+            mean = done.features.mean(axis=(0, 1, 2))
+            is_first = learner.events == 0 and not losses
+            share = 1.0 if is_first else rules.center_share
+            center = (1 - share) * center + share * mean
         losses.append(done.loss)
     saved, past = consolidate(learner.saved, learner.past, params["head"], cur_j)
     changed = dataclasses.replace(
@@ -129,6 +137,7 @@ def learn(cut, rules, learner, codes, labels, order, slots, bits, latent_max, dr
         momentum=momentum,
         saved=saved,
         past=past,
+        center=center,
         events=learner.events + 1,
     )
     return changed, losses, sorted({row for new, _ in parts for row in new})

@@ -63,14 +63,15 @@ class Pass:
     moments: dict
     corrections: dict
     tape: list
-    pooled: np.ndarray
+    seen: np.ndarray
     features: np.ndarray
 
 
-def forward(cut, params, statistics, latents, labels, limits, held=None):
+def forward(cut, params, statistics, latents, labels, limits, held=None, center=0.0):
     """Loss and tape. `limits` is (r_max, d_max), or None for running statistics.
 
     `held` are the corrections of an earlier pass: batch renorm treats r and d as constants.
+    The head sees features less the center.
     """
     network, x = cut.network, np.asarray(latents, np.float64)
     if cut.latent_layer == 0:
@@ -95,12 +96,12 @@ def forward(cut, params, statistics, latents, labels, limits, held=None):
         top = 6.0 if network.activation == "relu6" else np.inf
         tape.append((layer, own, x, normal, std, r, d, (z > 0) & (z < top)))
         x = np.clip(z, 0, top)
-    pooled = x.mean(axis=(1, 2))
-    logits = pooled @ np.asarray(params["head"], np.float64)
+    seen = x.mean(axis=(1, 2)) - center
+    logits = seen @ np.asarray(params["head"], np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = -log_p[np.arange(len(labels)), labels].mean()
-    return Pass(loss, logits, moments, corrections, tape, pooled, x)
+    return Pass(loss, logits, moments, corrections, tape, seen, x)
 
 
 def backward(done, params, labels, batch_statistics=True):
@@ -125,7 +126,7 @@ def backward(done, params, labels, batch_statistics=True):
         g = g / std
         grad["weight"], g = linear_gradients(layer, own["weight"], x, g)
         layers[layer.name], inputs[layer.name] = grad, g
-    return {"layers": layers, "head": done.pooled.T @ p}, inputs
+    return {"layers": layers, "head": done.seen.T @ p}, inputs
 
 
 def tree_map(function, *trees):

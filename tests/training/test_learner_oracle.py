@@ -41,6 +41,7 @@ PROTOCOL = Protocol(
     r_max=1.25,
     d_max=0.5,
     renorm_step=0.02,
+    center_momentum=0.2,
 )
 
 
@@ -58,6 +59,7 @@ def rules(event, rate):
         max_r_max=1.25,
         max_d_max=0.5,
         inc_step=0.02,
+        center_share=0.2,
     )
 
 
@@ -138,6 +140,7 @@ def test_whole_events(latent_layer, bits, activation, drop, rate):
         close(losses, expected, where + "loss")
         trees_close(state.training.params, mine.params, where + "params")
         trees_close(state.training.statistics, mine.statistics, where + "statistics")
+        close(state.training.center, mine.center, where + "center")
         trace = next(part for part in state.training.optimizer if hasattr(part, "trace")).trace
         trees_close(trace, mine.momentum, where + "momentum", 1e-4 if latent_layer else 2e-3)
         close(state.training.kept.head.weight, mine.saved, where + "consolidated head")

@@ -17,8 +17,8 @@ def learned(
         "ranges" (real value of code 255 of every frozen layer), "latent_max", "class_names"; where
         values can be negative also "zeros" (codes of zero) and "latent_min", and ranges are spans;
         "adaptive.LAYER.FIELD" with weight, gamma, beta, mean and std, or with weight and bias;
-        "head" [C, classes], the one to predict with, and "head_bias" and "head_power" where a
-        distance head has them, see `strategies.distance`;
+        "head" [C, classes], the one to predict with; "head_bias" and "head_power" where a distance
+        head has them, see `strategies.distance`, and "head_bias" too where features are centered;
         "replay.data" (packed), "replay.labels", "replay.filled", "replay.bits".
     """
     params = predicting(learner, state)
@@ -36,6 +36,8 @@ def learned(
     }
     if "bias" in params:
         arrays["head_bias"] = np.asarray(params["bias"])
+    if "center" in params:  # (x - center) w = x w - center w
+        arrays["head_bias"] = -np.asarray(params["center"]) @ arrays["head"]
     if "power" in params:
         arrays["head_power"] = np.asarray(params["power"])
     statistics = state.training.statistics

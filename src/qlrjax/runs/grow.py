@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
 from qlrjax.session import SessionState
-from qlrjax.training.learner import Training
 from qlrjax.training.replay import ReplayMemory
 from qlrjax.training.strategies import ClassChange, Strategy
 
@@ -52,9 +51,9 @@ def _change(state: SessionState, strategy: Strategy, change: ClassChange) -> Ses
         else part
         for part in parts
     )
-    changed = Training(
+    changed = dataclasses.replace(
+        training,
         params=params,
-        statistics=training.statistics,
         optimizer=optimizer,
         kept=strategy.change_classes(training.kept, change),
     )

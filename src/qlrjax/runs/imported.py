@@ -5,9 +5,8 @@ import secrets
 from pathlib import Path
 
 from qlrjax import needs, weights
-from qlrjax import settings as settings_file
 from qlrjax.names import printable
-from qlrjax.runs import checkpoint, marker, opened, runfolder, transfer
+from qlrjax.runs import checkpoint, marker, opened, runfolder, transfer, upgrade
 from qlrjax.runs import facts as run_facts
 from qlrjax.runs.marker import CHECKPOINTS, EVENTS, SETTINGS, STAGE
 from qlrjax.runs.opened import OpenRun
@@ -29,7 +28,7 @@ def make(file: Path, folder: Path) -> OpenRun:
     packed = transfer.read(file, MOVED)
     try:
         kept = run_facts.from_extra(packed.described.extra)
-        settings = settings_file.from_dict(packed.described.settings)
+        settings = upgrade.settings_of(packed.described.settings)
         if not weights.is_path(settings.weights):  # a file need not be here; see `opened`
             needs.check(settings, len(kept.class_names), kept.events)
     except ValueError as error:

@@ -12,7 +12,7 @@ from qlrjax import settings as settings_file
 from qlrjax.integer import stagefile
 from qlrjax.integer.extractor import Extractor
 from qlrjax.names import printable
-from qlrjax.runs import checkpoint, marker, runfolder, snapshot, sound
+from qlrjax.runs import checkpoint, marker, runfolder, snapshot, sound, upgrade
 from qlrjax.runs import facts as run_facts
 from qlrjax.runs.facts import Facts
 from qlrjax.runs.lessons import Lesson
@@ -110,7 +110,7 @@ def open_step(folder: Path, step: int, strategy: Strategy | None = None) -> Open
 def _open(
     folder: Path, described: Manifest, step: int | None, strategy: Strategy | None
 ) -> OpenRun:
-    settings = settings_file.from_dict(described.settings)
+    settings = upgrade.settings_of(described.settings)
     kept = run_facts.from_extra(described.extra)
     extractor = load_stage(folder, kept)
     needs.check(settings, len(kept.class_names), kept.events, network=extractor.cut.network)

@@ -168,7 +168,7 @@ def own_settings(folder: Path) -> Settings | None:
     """
     described = checkpoint.newest_manifest(folder / CHECKPOINTS)
     if described is not None:
-        return settings_file.from_dict(described.settings)
+        return upgrade.settings_of(described.settings)
     if marker.read(folder) is None or not (folder / SETTINGS).exists():
         return None
     try:
@@ -190,7 +190,7 @@ def _kept(work: Work, settings: Settings) -> Facts | None:
             f"checkpoint {described.step} in {printable(work.folder)} is of another run; put the "
             "folder's own checkpoints back, or name another folder"
         )
-    before = settings_file.from_dict(described.settings)
+    before = upgrade.settings_of(described.settings)
     path = str(Path(before.weights).absolute())
     if path == settings.weights:  # of a run from before paths were made absolute
         before = dataclasses.replace(before, weights=path)

@@ -13,6 +13,20 @@ _MOVED = {
 }
 # Runs with a plain head used to keep consolidated weights too, which nothing read.
 _DROPPED = "learner/training/kept/head/weight"
+# Settings whose default is not what there was before they came.
+_BEFORE = {"center_momentum": 0.0}
+
+
+def settings_of(saved: Mapping[str, Any]) -> Settings:
+    """The settings that a run's manifest holds; what it lacks is as it was before it came.
+
+    Raises:
+        ValueError: See `settings.from_dict`.
+    """
+    values = dict(saved)
+    if isinstance(protocol := values.get("protocol"), Mapping):
+        values["protocol"] = _BEFORE | dict(protocol)
+    return settings_file.from_dict(values)
 
 
 def leaves(named: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
@@ -30,7 +44,7 @@ def leaves(named: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
 
 def newer_settings(saved: Mapping[str, Any], settings: Settings) -> tuple[str, ...]:
     """Dotted names of settings that there were none of yet, and that are as they always were."""
-    completed = settings_file.to_dict(settings_file.from_dict(dict(saved)))
+    completed = settings_file.to_dict(settings_of(saved))
     then, now = _flat(completed), _flat(settings_file.to_dict(settings))
     return tuple(sorted(n for n in now if n not in _flat(saved) and then[n] == now[n]))
 

@@ -90,9 +90,11 @@ def forward(
 
 @jax.named_scope("head")
 def score(params: Params, seen: Float32[Array, "n features"]) -> Float32[Array, "n classes"]:
-    """Logits of features; "power" and "bias" only heads have that are computed, not trained."""
+    """Logits of features; "power", "center" and "bias" come to a head, and are not trained."""
     if "power" in params:  # see `strategies.distance`
         seen = raised(seen, params["power"])
+    if "center" in params:
+        seen = seen - params["center"][None, :]
     logits = seen @ params["head"]
     return logits + params["bias"][None, :] if "bias" in params else logits
 

@@ -21,6 +21,8 @@ from jaxtyping import Array, Bool, Float32, Int32
 from qlrjax import devices
 from qlrjax.network import Cut
 from qlrjax.training import adaptive, draws, minibatch, renorm, replay
+from qlrjax.training import center as centers
+from qlrjax.training.center import Center
 from qlrjax.training.protocol import Protocol
 from qlrjax.training.rates import EventRates, optimizer, rates_at, renorm_limits
 from qlrjax.training.replay import Latents
@@ -74,12 +76,14 @@ class Training:
         statistics: Running statistics of batch renorm.
         optimizer: optax state, the momentum.
         kept: What the strategy keeps, a pytree of its own.
+        center: Running mean of the features, see the module of that name.
     """
 
     params: adaptive.Params
     statistics: renorm.Statistics
     optimizer: optax.OptState
     kept: Any
+    center: Center = None
 
 
 @flax.struct.dataclass
@@ -106,7 +110,9 @@ def init(
     """A learner that has seen nothing."""
     momentum = optimizer(learner.protocol).init(params)
     kept = learner.strategy.start(params, memory)
-    training = Training(params, statistics, momentum, kept)
+    momentum_of_center = learner.protocol.center_momentum if learner.strategy.trains else 0.0
+    center = centers.start(learner.cut.features, momentum_of_center)
+    training = Training(params, statistics, momentum, kept, center)
     return LearnerState(training, memory, jnp.zeros((), jnp.int32))
 
 
@@ -134,7 +140,8 @@ def learn_event(
 
 def predicting(learner: Learner, state: LearnerState) -> adaptive.Params:
     """Parameters to predict with."""
-    return learner.strategy.predict(state.training.kept, state.training.params)
+    training = state.training
+    return centers.under(learner.strategy.predict(training.kept, training.params), training.center)
 
 
 @flax.struct.dataclass
@@ -250,6 +257,7 @@ def _finish(
         labels=event.labels,
         valid=event.valid,
         counts=counts,
+        center=training.center,
     )
     with jax.named_scope("head"):
         done = strategy.after(training.kept, training.params, learned)
@@ -280,16 +288,17 @@ def _train_step(
     there = rows >= 0 if empty or protocol.short_minibatches else None
     passes = adaptive.Passes(protocol.maps, learner.native)
 
-    def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, renorm.Statistics]]:
-        logits, moments = adaptive.forward(
+    def loss_of(params: adaptive.Params) -> tuple[Array, tuple[Array, Array, renorm.Statistics]]:
+        seen, moments = adaptive.features(
             learner.cut, params, state.statistics, batch, limits, there, passes
         )
+        logits = adaptive.score(centers.under(params, state.center), seen)
         counted = jnp.ones(rows.shape, bool) if there is None else there
         task = adaptive.cross_entropy(logits, batch_labels, counted)
         held = strategy.penalty(state.kept, params)
-        return task if held is None else task + held, (task, moments)
+        return task if held is None else task + held, (task, seen, moments)
 
-    gradients, (loss, moments) = jax.grad(loss_of, has_aux=True)(state.params)
+    gradients, (loss, seen, moments) = jax.grad(loss_of, has_aux=True)(state.params)
     gradients = devices.keep_on_each(learner.mesh, gradients)
     updates: Any
     updates, momentum = optimizer(protocol).update(gradients, state.optimizer, state.params)
@@ -302,8 +311,11 @@ def _train_step(
     statistics = state.statistics
     if moments and protocol.train_layers:
         statistics = renorm.update_statistics(statistics, moments, event.rates.renorm_momentum)
+    first = (event.number == 0) & (index == 0)
+    share = jnp.where(first, 1.0, jnp.float32(protocol.center_momentum))
+    center = centers.follow(state.center, seen, there, share)
     kept = strategy.follow(state.kept, Step(gradients, state.params, params))
-    return Training(params, statistics, momentum, kept), loss
+    return Training(params, statistics, momentum, kept, center), loss
 
 
 @jax.named_scope("replay read")

@@ -41,6 +41,9 @@ class Protocol:
             "cwr*" with replays and "plain" without (plain fine-tuning). "ncm-cosine" and
             "ncm-mahalanobis" train nothing and answer with the nearest class mean, see
             `strategies.distance`.
+        center_momentum: The head sees features less their running mean, which moves by this share
+            of the way to every mini-batch's mean, and all the way to the first one's; 0 leaves
+            features as they are (ar1-pytorch). Means and distances of "ncm-..." need none.
         head_rate: The head learns this many times as fast as the layers.
         shrinkage: Of "ncm-mahalanobis": the share of a sphere in the covariance.
         feature_power: Of both: features count by their magnitude to this power.
@@ -87,6 +90,7 @@ class Protocol:
     renorm_step: float = 4.1e-5
     normalization: Literal["renorm", "batch", "running", "none"] = "renorm"
     classifier: Classifier = "auto"
+    center_momentum: float = 0.02
     head_rate: float = 1.0
     shrinkage: float = 0.1
     feature_power: float = 1.0
@@ -115,7 +119,8 @@ class Protocol:
         for name in ("weight_decay", "synaptic_strength", "d_max", "renorm_step"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ("momentum", "first_renorm_momentum", "renorm_momentum"):
+        shares = ("momentum", "first_renorm_momentum", "renorm_momentum", "center_momentum")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         if not 0 < self.shrinkage <= 1:

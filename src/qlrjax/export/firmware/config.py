@@ -98,6 +98,7 @@ def _layers(session: FirmwareSession, shape: Shape) -> Macros:
         "PARAMS": shape.parameters,
         "CHANNELS": shape.channels,
         "FEATURES": shape.features,
+        "CENTERS": shape.centers,
         "PIXELS": pixels[0] * pixels[1],
         "CLASSES": shape.classes,
         "BN_EPSILON": network.bn_epsilon,
@@ -117,6 +118,7 @@ def _protocol(protocol: Protocol, session: FirmwareSession, shape: Shape) -> Mac
         "r_max",
         "d_max",
         "renorm_step",
+        "center_momentum",
     )
     flags = ("train_layers", "drop_remainder", "reshuffle")
     return {
@@ -156,6 +158,7 @@ def _section(plan: Plan, symbol: str) -> str:
 
 def _state_bytes(shape: Shape) -> int:
     floats = 2 * (shape.parameters + 1) + 2 * (shape.channels + 1) + 2 * shape.head + shape.classes
+    floats += shape.centers + 1
     return 8 + 4 * floats + 2 * (shape.slots + 1) + shape.slots * shape.replay_bytes
 
 

@@ -112,7 +112,10 @@ def buffers_of(shape: Shape, choice: Choice) -> tuple[Buffer, ...]:
         ),
         Buffer("momentum of the layers (FP32)", "state", 4 * shape.parameters, "qlr_state"),
         Buffer(
-            "head and its momentum (FP32)", "state", 8 * shape.head + 4 * shape.classes, "qlr_state"
+            "head, its momentum and center (FP32)",
+            "state",
+            8 * shape.head + 4 * (shape.centers + shape.classes),
+            "qlr_state",
         ),
         Buffer("replay labels", "state", 2 * shape.slots + 16, "qlr_state"),
         Buffer(
@@ -167,7 +170,8 @@ def arena_of(shape: Shape, choice: Choice) -> dict[str, int]:
     norms = 6 * (shape.channels + 1)
     head = shape.head if shape.consolidates else 1
     draws = 2 * shape.event_max + shape.event_max + 2 * (shape.slots + 1)
-    learn = 4 * (walk + norms + head) + draws + 2 * shape.minibatch + 4 * shape.classes
+    shift = shape.centers + 1
+    learn = 4 * (walk + norms + head + shift) + draws + 2 * shape.minibatch + 4 * shape.classes
     late = (
         4
         * (

@@ -59,6 +59,12 @@ class FirmwareSession:
         return np.asarray(predicting(self.learner, self.state)["head"])
 
     @property
+    def center(self) -> Float32[np.ndarray, " c"]:
+        """Which the head sees features less; empty where it sees them as they are."""
+        center = self.state.training.center
+        return np.zeros(0, np.float32) if center is None else np.asarray(center)
+
+    @property
     def past(self) -> Float32[np.ndarray, " classes"]:
         """Latents of each class so far."""
         return np.asarray(self.learner.strategy.past(self.state.training.kept))

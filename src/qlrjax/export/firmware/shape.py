@@ -21,6 +21,7 @@ class Shape:
         layers: Trained layers without the classifier, and the adds and poolings between them.
         latent: Of one latent.
         features: That the classifier takes.
+        centers: Of them that have one, all or none, see `training.center`.
         classes: Of the classifier.
         minibatch: Samples.
         slots: Of the replay memory.
@@ -37,6 +38,7 @@ class Shape:
     layers: tuple[Layer, ...]
     latent: int
     features: int
+    centers: int
     classes: int
     minibatch: int
     slots: int
@@ -78,7 +80,8 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
         for layer in stage
     )
     head = cut.features * cut.classes
-    first = 4 * (head + cut.classes) if session.has_head else 0
+    centers = 0 if state.training.center is None else cut.features
+    first = 4 * (head + cut.classes + centers) if session.has_head else 0
     first += 4 * (head + parameters_of(layers)) if keeps_momentum(state) else 0
     replay_bytes = latent_bytes(elements(memory.shape), memory.bits)
     first += int(memory.filled) * (replay_bytes + 2)
@@ -86,6 +89,7 @@ def of_session(session: FirmwareSession, event_max: int) -> Shape:
         layers=layers,
         latent=elements(memory.shape),
         features=cut.features,
+        centers=centers,
         classes=cut.classes,
         minibatch=protocol.minibatch,
         slots=memory.slots,

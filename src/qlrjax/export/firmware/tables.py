@@ -192,6 +192,7 @@ def _first(session: FirmwareSession) -> str:
         "statistics[2 * QLR_CHANNELS + 1]": np.concatenate([np.zeros(0, np.float32), *statistics]),
         "head[]": session.head if session.has_head else np.zeros(0, np.float32),
         "past[]": session.past if session.has_head else np.zeros(0, np.float32),
+        "center[]": session.center if session.has_head else np.zeros(0, np.float32),
     }
     momentum = {"momentum[]": np.zeros(0, np.float32), "head_momentum[]": np.zeros(0, np.float32)}
     if keeps_momentum(session.state):

@@ -51,13 +51,14 @@ class LateClass(Strategy):
         filled = jnp.arange(int(memory.filled), dtype=jnp.int32)
         batches = [replay.decode_codes(event.latents, memory.latent_max, memory.latent_min)]
         batches += [replay.read(memory, filled[i : i + 128]) for i in range(0, len(filled), 128)]
-        seen = [features(cut, params, event.statistics, batch) for batch in batches]
-        is_new = np.arange(sum(len(part) for part in seen)) < count
-        predicting = self.run.predict(kept, params)
-        old = adaptive.score(predicting, jnp.concatenate(seen))
+        seen = jnp.concatenate([features(cut, params, event.statistics, one) for one in batches])
+        if event.center is not None:
+            seen = seen - event.center[None, :]
+        is_new = np.arange(len(seen)) < count
+        old = adaptive.score(self.run.predict(kept, params), seen)
         old = jnp.where((self.run.past(kept) > 0)[None, :], old, -jnp.inf)
         decay = jnp.asarray(self.weight_decay, jnp.float32)
-        column, losses = fit(jnp.concatenate(seen), old, jnp.asarray(is_new), decay)
+        column, losses = fit(seen, old, jnp.asarray(is_new), decay)
         return Settled(*self.run.set_class(kept, params, label, column, count), losses)
 
     def admit(self, kept: Any, memory: ReplayMemory, offer: Offer) -> tuple[Any, ReplayMemory]:

@@ -70,6 +70,7 @@ class Learned:
         labels: int32[n].
         valid: Rows that are no padding.
         counts: Latents of each class.
+        center: float32[C], which the head sees features less; None: as they are.
     """
 
     cut: Cut
@@ -79,6 +80,7 @@ class Learned:
     labels: Int32[Array, " n"]
     valid: Bool[Array, " n"]
     counts: ClassCounts
+    center: Float32[Array, " c"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ void qlr_init(void)
 #if QLR_FIRST_HEAD
     memcpy(qlr_state.head, qlr_first_head, sizeof qlr_state.head);
     memcpy(qlr_state.past, qlr_first_past, sizeof qlr_state.past);
+    memcpy(qlr_state.center, qlr_first_center, sizeof(float) * QLR_CENTERS);
 #endif
 #if QLR_FIRST_MOMENTUM
     memcpy(qlr_state.momentum, qlr_first_momentum, sizeof(float) * QLR_PARAMS);

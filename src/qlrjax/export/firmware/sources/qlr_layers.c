@@ -252,6 +252,8 @@ void qlr_pool(const qlr_slice *slice)
                 to[c] += *x++;
         for (uint32_t c = 0; c < QLR_FEATURES; c++)
             to[c] /= (float)QLR_PIXELS;
+        for (uint32_t c = 0; c != QLR_CENTERS; c++)
+            to[c] -= qlr_state.center[c];
     }
 }
 

@@ -48,7 +48,7 @@ void qlr_forward(const qlr_slice *slice, const qlr_todo *todo);
 float *qlr_output(const qlr_slice *slice, uint32_t layer);
 float *qlr_gradient(uint32_t layer);
 
-/* What the head takes, into qlr_walk.features. */
+/* What the head takes, into qlr_walk.features: the mean of all pixels, less the center. */
 void qlr_pool(const qlr_slice *slice);
 
 /* The gradient of pooled features, spread over the last layer's outputs. */

@@ -65,6 +65,7 @@ typedef struct {
     float layers[QLR_PARAMS + 1];            /* weight, gamma, beta, layer by layer */
     float mean[QLR_CHANNELS + 1];            /* running statistics */
     float deviation[QLR_CHANNELS + 1];
+    float center[QLR_CENTERS + 1];           /* running mean of features: the head sees them less it */
     float momentum[QLR_PARAMS + 1];
     float head[QLR_HEAD];                    /* what predicts: consolidated under CWR* */
     float head_momentum[QLR_HEAD];
@@ -79,6 +80,7 @@ extern uint8_t qlr_replays[QLR_REPLAY_SLOTS * QLR_REPLAY_BYTES + 1];
 extern const uint32_t qlr_first_layers[QLR_PARAMS + 1], qlr_first_momentum[];
 extern const uint32_t qlr_first_statistics[2 * QLR_CHANNELS + 1];
 extern const uint32_t qlr_first_head[], qlr_first_head_momentum[], qlr_first_past[];
+extern const uint32_t qlr_first_center[];
 extern const uint8_t qlr_first_replays[];
 extern const int16_t qlr_first_labels[];
 
@@ -118,6 +120,7 @@ typedef union {
         qlr_walk walk;
         qlr_norms norms;
         float head[QLR_WORKING_HEAD];       /* CWR* trains a copy */
+        float shift[QLR_CENTERS + 1];       /* sum of a mini-batch's features, centered */
         uint16_t order[QLR_EVENT_MAX];      /* of the new latents */
         uint16_t batch[QLR_MINIBATCH];      /* rows: new latents, then QLR_EVENT_MAX + slot */
         uint8_t learned[QLR_EVENT_MAX];

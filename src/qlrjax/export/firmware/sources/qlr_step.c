@@ -54,15 +54,32 @@ static void measure_layers(const qlr_batch *batch, const qlr_limits *limits)
     }
 }
 
-/* The head's part of a slice: the loss, the head's gradient if wanted, and the last layer's. */
+/* What a slice's features, centered, add to where the center goes. */
+static void sum_shift(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t c = 0; c != QLR_CENTERS; c++)
+            qlr_arena.learn.shift[c] += walk->features[i * QLR_FEATURES + c];
+}
+
+static void move_center(float share, uint32_t samples)
+{
+    for (uint32_t c = 0; c != QLR_CENTERS; c++)
+        qlr_state.center[c] += share * (qlr_arena.learn.shift[c] / (float)samples);
+}
+
+/* The head's part of a slice: the loss, what the head learns from if wanted, and the last layer's
+ * gradient. */
 static float head_back(const qlr_slice *slice, const float *head, int learn)
 {
     qlr_pool(slice);
     qlr_classify(slice, head);
     const float loss = qlr_cross_entropy(slice, slice->batch->count);
-    if (learn)
+    if (learn) {
+        sum_shift(slice->count);
         qlr_multiply_outer(walk->features, walk->logits, qlr_state.head_momentum, slice->count,
                            QLR_FEATURES, QLR_CLASSES);
+    }
     if (QLR_LAYERS > 0 && QLR_TRAIN_LAYERS) {
         qlr_multiply_back(walk->logits, head, walk->features, slice->count, QLR_FEATURES,
                           QLR_CLASSES);
@@ -252,12 +269,15 @@ float qlr_step(const qlr_rates *rates, uint32_t samples, uint32_t index)
     }
     memset(norms->sum_g, 0, sizeof norms->sum_g);
     memset(norms->sum_gn, 0, sizeof norms->sum_gn);
+    memset(qlr_arena.learn.shift, 0, sizeof qlr_arena.learn.shift);
     if (OWN_STATISTICS && QLR_TRAIN_LAYERS)
         loss = passes_back(&batch, rates->head);
     else
         loss = pass_once(&batch, rates->head);
     if (QLR_TRAIN_LAYERS)
         update_layers(rates);
+    /* All the way to the first mini-batch's mean. */
+    move_center(qlr_state.event == 0 && index == 0 ? 1.0f : QLR_CENTER_MOMENTUM, samples);
     for (uint32_t i = 0; i < QLR_HEAD; i++)
         rates->head[i] -= rates->learning_rate * qlr_state.head_momentum[i];
     return loss / (float)samples;
