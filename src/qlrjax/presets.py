@@ -47,7 +47,8 @@ PRESETS: dict[str, Settings] = {
 }
 """What each is:
 
-default: latent replay at the linear layer, learning rates for short streams of few images.
+default: latent replay at the linear layer, one head on centered features, learning rates for
+    short streams of few images.
 ar1star-free: ar1-pytorch's way to learn, to the letter (its layer 19 is 20 here). What it learns
     from stays a setting: that code has bits = 32, frozen = "float32" and stream.reduced_test.
     "Free" of Synaptic Intelligence: reg_lambda = 0 in its params.cfg.

@@ -83,7 +83,9 @@ def test_npz(folder, opened, images):
     learner = opened.state.learner
     with np.load(path, allow_pickle=False) as archive:
         assert archive["class_names"].tolist() == list(builtin.CLASS_NAMES)
-        np.testing.assert_array_equal(archive["head"], learner.training.kept.head.weight)
+        head, center = learner.training.params["head"], learner.training.center
+        np.testing.assert_array_equal(archive["head"], head)
+        np.testing.assert_allclose(archive["head_bias"], -(center @ head), rtol=1e-5, atol=1e-7)
         np.testing.assert_array_equal(archive["replay.data"], learner.memory.data)
         name = opened.extractor.cut.above[0].name
         for field, value in learner.training.params["layers"][name].items():

@@ -24,7 +24,10 @@ def test_an_old_run_goes_on_to_where_it_ended_then(name, tmp_path):
     (tmp_path / "frozen.npz").rename(folder / "frozen.npz")
     opened = run.open_run(folder)
     assert int(opened.state.learner.event) == 4
-    outcome = run.run(settings_file.load(folder / "settings.toml"), folder)
+    own = run.own_settings(folder)
+    assert own is not None
+    assert own.protocol.center_momentum == 0  # features were not centered then
+    outcome = run.run(own, folder)
     assert outcome.finished
     state = outcome.state.learner
     with np.load(tmp_path / f"{name}_end.npz") as end:

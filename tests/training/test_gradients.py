@@ -236,13 +236,14 @@ def test_one_full_step_of_the_learner(latent_layer):
         renorm_step=0.01,
         first_renorm_momentum=0.1,
         classifier="plain",
+        center_momentum=0.3,
     )
     state, losses = one_batch_event(cut, protocol, params, statistics, latents, labels)
-    running = statistics
+    running, center = statistics, 0.0
     momentum = oracle.tree_map(np.zeros_like, params)
     for step in range(2):
         limits = (1 + 0.01 * BATCH * step, 0.01 * BATCH * step)
-        done = oracle.forward(cut, params, running, latents, labels, limits)
+        done = oracle.forward(cut, params, running, latents, labels, limits, center=center)
         gradients, _ = oracle.backward(done, params, labels)
         params, momentum = oracle.sgd(params, gradients, momentum, 0.05, 0.9, 1e-3)
         running = {
@@ -250,6 +251,9 @@ def test_one_full_step_of_the_learner(latent_layer):
             for name, moments in done.moments.items()
         }
         close(losses[step], done.loss)
+        mean = done.features.mean(axis=(0, 1, 2))
+        center = 0.7 * center + 0.3 * mean if step else mean
+    close(state.training.center, center)
     trees_close(state.training.params, params)
     trees_close(state.training.statistics, running)
     trace = next(part for part in state.training.optimizer if hasattr(part, "trace")).trace

@@ -81,7 +81,8 @@ def test_running_statistics_are_kept():
 
 
 def test_head_only_leaves_the_layers():
-    state, _ = learn(dataclasses.replace(BASE, train_layers=False), events=1)
+    protocol = dataclasses.replace(BASE, train_layers=False, classifier="cwr*")
+    state, _ = learn(protocol, events=1)
     start = fresh(BASE).training
     assert same(state.training.params["layers"], start.params["layers"])
     assert same(state.training.statistics, start.statistics)
@@ -89,12 +90,18 @@ def test_head_only_leaves_the_layers():
 
 
 @pytest.mark.parametrize(
-    ("classifier", "slots", "consolidates"),
-    [("auto", 8, True), ("auto", 0, False), ("plain", 8, False), ("cwr*", 0, True)],
+    ("classifier", "center", "slots", "consolidates"),
+    [
+        ("auto", 0.0, 8, True),
+        ("auto", 0.02, 8, False),
+        ("auto", 0.0, 0, False),
+        ("plain", 0.0, 8, False),
+        ("cwr*", 0.02, 0, True),
+    ],
 )
-def test_which_head_answers(classifier, slots, consolidates):
+def test_which_head_answers(classifier, center, slots, consolidates):
     """The consolidated head, or the one that was trained last."""
-    protocol = dataclasses.replace(BASE, classifier=classifier)
+    protocol = dataclasses.replace(BASE, classifier=classifier, center_momentum=center)
     state, _ = learn(protocol, slots)
     head = learner.predicting(learns(protocol, slots), state)["head"]
     assert np.array_equal(head, state.training.params["head"]) != consolidates

@@ -42,6 +42,7 @@ PROTOCOL = Protocol(
     d_max=0.5,
     renorm_step=0.02,
     center_momentum=0.2,
+    classifier="cwr*",
 )
 
 

@@ -38,9 +38,9 @@ class Protocol:
             normalises by the running statistics and never changes them; "none" is for networks
             whose batch norm is folded into their weights, and for those only.
         classifier: "cwr*" consolidates the head; "plain" trains one head throughout; "auto" is
-            "cwr*" with replays and "plain" without (plain fine-tuning). "ncm-cosine" and
-            "ncm-mahalanobis" train nothing and answer with the nearest class mean, see
-            `strategies.distance`.
+            "cwr*" with replays where features stay as they are, and else "plain", which beats it
+            where they are centered. "ncm-cosine" and "ncm-mahalanobis" train nothing and answer
+            with the nearest class mean, see `strategies.distance`.
         center_momentum: The head sees features less their running mean, which moves by this share
             of the way to every mini-batch's mean, and all the way to the first one's; 0 leaves
             features as they are (ar1-pytorch). Means and distances of "ncm-..." need none.

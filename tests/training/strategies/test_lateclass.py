@@ -15,7 +15,7 @@ from qlrjax.training.strategies import LateClass, named
 CLASSES = 4
 CUT = Cut(mobilenet_v1(0.25, (40, 24), CLASSES), 25)
 SHAPE = CUT.latent_shape
-PROTOCOL = Protocol(first_learning_rate=0.01, first_epochs=20, minibatch=12)
+PROTOCOL = Protocol(first_learning_rate=0.01, first_epochs=20, minibatch=12, classifier="cwr*")
 RUN = named(PROTOCOL, 9)
 LEARNER = Learner(CUT, PROTOCOL, RUN)
 
@@ -45,10 +45,10 @@ def lesson(state, photos):
 
 
 def features(state, latents):
-    """float64 inputs of the head."""
+    """float64 inputs of the head, centered."""
     training = state.training
     seen = adaptive.features(CUT, training.params, training.statistics, jnp.asarray(latents))[0]
-    return np.asarray(seen, np.float64)
+    return np.asarray(seen, np.float64) - np.asarray(training.center, np.float64)
 
 
 def objective(column, inputs, old_columns, is_new):

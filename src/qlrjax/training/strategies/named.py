@@ -23,7 +23,7 @@ def _classifier(protocol: Protocol, replays: int) -> Strategy:
     admission = _admission(protocol)
     kind = protocol.classifier
     if kind == "auto":
-        kind = "cwr*" if replays else "plain"
+        kind = "cwr*" if replays and not protocol.center_momentum else "plain"
     match kind:
         case "plain":
             return Strategy(admission)
