@@ -144,7 +144,9 @@ def strategies_grid(layer: int) -> Iterator[tuple[str, Settings]]:
     yield "joint", Settings(replays=0, stream=StreamSettings(joint=True))
     running = Protocol(normalization="running")
     yield "running statistics", Settings(protocol=running)
-    yield "plain head", Settings(protocol=Protocol(classifier="plain"))
+    yield "cwr* head", Settings(protocol=Protocol(classifier="cwr*"))
+    plain = Protocol(classifier="plain", center_momentum=0.0)
+    yield "plain head uncentered", Settings(protocol=plain)
 
 
 def published_grid(layer: int) -> Iterator[tuple[str, Settings]]:
