@@ -229,7 +229,7 @@ def relative(one, other):
     return float(np.linalg.norm(one - other) / norm) if norm else float(np.abs(one).max(initial=0))
 
 
-FLOATS = ("layers", "mean", "deviation", "head", "past", "momentum", "head_momentum")
+FLOATS = ("layers", "mean", "deviation", "center", "head", "past", "momentum", "head_momentum")
 INTEGERS = ("event", "filled", "labels", "replays")
 
 
