@@ -95,6 +95,6 @@ def test_a_run_with_a_strategy_of_ones_own_needs_it_again(tmp_path):
 
 def test_a_run_of_the_settings_strategy_takes_no_other(tmp_path):
     run(SETTINGS, tmp_path / "run")
-    assert qlrjax.open_run(tmp_path / "run").strategy == CwrStar()
-    with pytest.raises(ValueError, match="the strategy that its settings name, not with Strategy"):
-        qlrjax.open_run(tmp_path / "run", strategy=Strategy())
+    assert qlrjax.open_run(tmp_path / "run").strategy == Strategy()
+    with pytest.raises(ValueError, match="the strategy that its settings name, not with CwrStar"):
+        qlrjax.open_run(tmp_path / "run", strategy=CwrStar())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import examples
-from test_learner import BASE, cut_and_parameters, event_of, learn, learns
+from support.small_learner import BASE, cut_and_parameters, event_of, learn, learns
 
 from qlrjax.training import adaptive, center, learner, replay
 from qlrjax.training.protocol import Protocol
