@@ -76,6 +76,8 @@ def strategies_grid(layer: int) -> Iterator[tuple[str, Settings]]:
     running = Protocol(normalization="running")
     yield "running statistics", Settings(protocol=running)
     yield "cwr* head", Settings(protocol=Protocol(classifier="cwr*"))
+    yield "cwr* head without replays", Settings(replays=0, protocol=Protocol(classifier="cwr*"))
+    yield "plain head without replays", Settings(replays=0)
     plain = Protocol(classifier="plain", center_momentum=0.0)
     yield "plain head uncentered", Settings(protocol=plain)
 
