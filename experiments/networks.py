@@ -57,6 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--classifier", default="auto", help="or a preset without replays")
+    parser.add_argument("--center-momentum", type=float, default=Protocol.center_momentum)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
@@ -103,6 +104,7 @@ def learn(
             first_epochs=epochs,
             epochs=epochs,
             classifier=arguments.classifier,
+            center_momentum=arguments.center_momentum,
         )
     stream = StreamSettings(
         data=arguments.data,
