@@ -32,6 +32,7 @@ COLUMNS: tuple[str, ...] = (
     "latent",
     "learning_rate",
     "classifier",
+    "center_momentum",
     "epochs",
     "seed",
     "accuracy_percent",
@@ -41,7 +42,15 @@ COLUMNS: tuple[str, ...] = (
     "adaptive_macs",
     "seconds",
 )
-KEY = ("weights", "latent_layer", "learning_rate", "classifier", "epochs", "seed")
+KEY = (
+    "weights",
+    "latent_layer",
+    "learning_rate",
+    "classifier",
+    "center_momentum",
+    "epochs",
+    "seed",
+)
 
 
 def parse() -> argparse.Namespace:
@@ -76,6 +85,7 @@ def main() -> None:
                 layer,
                 arguments.learning_rate,
                 arguments.classifier,
+                arguments.center_momentum,
                 arguments.epochs,
                 seed,
             )
