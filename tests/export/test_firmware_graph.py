@@ -1,5 +1,6 @@
 """Graphs in the firmware's host build: codes bit for bit, learning as JAX learns."""
 
+import dataclasses
 import shutil
 
 import jax.numpy as jnp
@@ -19,12 +20,14 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+# A head alone diverges at the others' rate (a loss of 44), and rounding with it.
+SLOWLY = dataclasses.replace(firmware.PROTOCOL, first_learning_rate=1e-3, learning_rate=1e-3)
 NETWORKS = {
     "own, three layers trained": (graphs.own(), 6),
     "own, a trained linear bottleneck": (graphs.own(), 8),
     "resnet8, head only": (weights.outline("resnet8:random:1", 5, (19, 14)), 12),
     "mobilenet_v2, head": (weights.outline("mobilenet_v2:random:1:0.35", 5, (33, 38)), -2),
-    "ds_cnn, head only": (weights.outline("ds_cnn", 5), 9),
+    "ds_cnn, head only": (weights.outline("ds_cnn", 5), 9, SLOWLY),
 }
 
 
@@ -42,7 +45,7 @@ def test_events_of_graphs_are_those_of_jax(name, tmp_path):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_two_outputs_share_a_place_at_the_same_time(name):
-    network, _ = NETWORKS[name]
+    network, *_ = NETWORKS[name]
     twin = firmware.GraphTwin(network, network.last)
     shapes = {frozen.IMAGE: network.in_shape}
     shapes |= dict(enumerate(contract.check_stage(twin.stage, network.in_shape)))

@@ -91,7 +91,7 @@ def test_five_events_are_those_of_jax(name, tmp_path):
     [
         ({"synaptic_strength": 1.0}, "--synaptic-strength 0"),
         ({"classifier": "ncm-cosine"}, r"--classifier plain or cwr\*"),
-        ({"consolidation": "entries"}, "--consolidation class"),
+        ({"classifier": "cwr*", "consolidation": "entries"}, "--consolidation class"),
         ({"admission": "reservoir"}, "--admission quota"),
         ({"memory_grows": False}, "--memory-grows"),
         ({"short_minibatches": True}, "no short_minibatches = True"),
