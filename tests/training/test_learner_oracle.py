@@ -26,7 +26,7 @@ SLOTS, SIZE, ROWS, CLASSES = 13, 6, 18, 7
 SEED = 11
 # Weights for which no input of a ReLU comes within rounding of its corner. Number 4 has one: its
 # mask differs between float32 and float64, and with it a whole entry of the momentum (3e-2), while
-# parameters still agree to 2e-5. (A share of 0.2 brings one of number 6 there, at l = 11; 0.1 none.)
+# parameters still agree to 2e-5. (A share of 0.2 brings one of number 6 there at l = 11, 0.1 none.)
 WEIGHTS = 6
 # Images of every event, the same number of them: two new classes, an old and a new, an old one.
 EVENTS = ((ROWS, (0, 3)), (10, (3, 5)), (11, (0,)))
