@@ -149,7 +149,7 @@ def prepare(case: Case, data: str) -> Session:
             epochs=2,
             normalization=case.normalization,  # pyright: ignore[reportArgumentType]
             draws="portable",
-            center_momentum=0.02 if case.centered else 0.0,
+            center_momentum=Protocol.center_momentum if case.centered else 0.0,
         ),
     )
     whole = learning.prepare(settings)

@@ -120,6 +120,14 @@ def bits_grid(layer: int) -> Iterator[tuple[str, Settings]]:
         yield "default" if bits == 8 else f"{bits} bits", Settings(bits=bits)
 
 
+def centers_grid(layer: int) -> Iterator[tuple[str, Settings]]:
+    """How fast the center follows the mini-batches."""
+    del layer
+    for share in (0.005, 0.02, 0.1, 0.5):
+        name = "default" if share == Protocol.center_momentum else f"center {share:g}"
+        yield name, Settings(protocol=Protocol(center_momentum=share))
+
+
 GRIDS = {
     "search": search_grid,
     "distance": distance_grid,
@@ -127,6 +135,7 @@ GRIDS = {
     "published": published_grid,
     "admission": admission_grid,
     "bits": bits_grid,
+    "centers": centers_grid,
 }
 
 

@@ -15,11 +15,11 @@ setting and a seed) is a line of cells.csv; an interrupted search goes on where 
 is in the file is not learned again. Latents are extracted once a latent layer and kept in --out.
 
 Grids: "search" crosses normalisation, head, rates and epochs; "strategies" is the table of
-docs/learner.md; "published" is ar1star-free with float replays; "admission" and "bits" vary one
-thing each. `--uncentered` takes those of a grid that center features (see `training.center`),
-without it. `--only WORD ...` takes those of a grid whose names hold a word (`=NAME`: that one), and
-`--order-seed N` gives all seeds the same order of events. --summary prints means, deviations and
-paired differences with their 95 % intervals and learns nothing.
+docs/learner.md; "published" is ar1star-free with float replays; "admission", "bits" and
+"centers" vary one thing each. `--uncentered` takes those of a grid that center features (see
+`training.center`), without it. `--only WORD ...` takes those of a grid whose names hold a word
+(`=NAME`: that one), and `--order-seed N` gives all seeds the same order of events. --summary prints
+means, deviations and paired differences with their 95 % intervals and learns nothing.
 
 Minutes on two idle cores: a cell of scenes50 with 500 replays takes about 0.03 at l = 27, one at
 l = 25 and five at l = 19.

@@ -22,7 +22,6 @@ _FAITHFUL = Protocol(
     epsilon_in_std=False,
     center_momentum=0.0,
 )
-_PLAIN = Protocol(center_momentum=0.0)  # what has no replays is there to compare with
 
 PRESETS: dict[str, Settings] = {
     "default": Settings(),
@@ -33,9 +32,9 @@ PRESETS: dict[str, Settings] = {
         protocol=dataclasses.replace(_FAITHFUL, synaptic_strength=1e6),
     ),
     "cwrstar": Settings(
-        replays=0, protocol=dataclasses.replace(_PLAIN, classifier="cwr*", train_layers=False)
+        replays=0, protocol=Protocol(classifier="cwr*", train_layers=False, center_momentum=0.0)
     ),
-    "fine-tuning": Settings(replays=0, protocol=dataclasses.replace(_PLAIN, classifier="plain")),
+    "fine-tuning": Settings(replays=0, protocol=Protocol(classifier="plain", center_momentum=0.0)),
     "ncm-cosine": Settings(replays=0, protocol=Protocol(classifier="ncm-cosine")),
     "ncm-mahalanobis": Settings(replays=0, protocol=Protocol(classifier="ncm-mahalanobis")),
     "ncm-root": Settings(
@@ -55,7 +54,7 @@ ar1star-free: ar1-pytorch's way to learn, to the letter (its layer 19 is 20 here
 ar1star: the same with Synaptic Intelligence, whose weight earlier versions of that params.cfg had
     as ewc_lambda = 1e6.
 cwrstar: no replay, a consolidated head over frozen layers.
-fine-tuning: no replay, one head.
+fine-tuning: no replay, one head. Both are there to compare with, so features stay as they are.
 ncm-cosine, ncm-mahalanobis: no replay and no gradients, the nearest class mean.
 ncm-root: the second on square roots of features; its shrinkage was chosen on scenes50's sessions
     1, 2, 4, 5, 6 and 8.

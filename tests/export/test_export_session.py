@@ -5,6 +5,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import firmware, oracle
@@ -12,13 +13,16 @@ from support import firmware, oracle
 from qlrjax import cli
 from qlrjax import settings as settings_file
 from qlrjax.cli import export as cli_export
+from qlrjax.export import session_arrays
 from qlrjax.integer import deployed, fixedpoint
 from qlrjax.runs import run
 from qlrjax.settings import Settings
 from qlrjax.streams import builtin
 from qlrjax.streams.settings import StreamSettings
 from qlrjax.training import evaluate
+from qlrjax.training.learner import Learner
 from qlrjax.training.protocol import Protocol
+from qlrjax.training.strategies import Strategy
 
 SETTINGS = Settings(
     latent_layer=26,
@@ -93,6 +97,21 @@ def test_npz(folder, opened, images):
         for field, value in learner.training.statistics[name].items():
             np.testing.assert_array_equal(archive[f"adaptive.{name}.{field}"], value)
         assert archive["latent_max"] == opened.extractor.latent_max
+
+
+class Biased(Strategy):
+    """One of one's own, whose head has a bias."""
+
+    def predict(self, kept, params):
+        return {**params, "bias": jnp.ones(params["head"].shape[1], jnp.float32)}
+
+
+def test_a_bias_and_the_center_are_both_in_the_exported_bias(opened):
+    state, stage = opened.state.learner, opened.extractor
+    learns = Learner(stage.cut, SETTINGS.protocol, Biased())
+    arrays = session_arrays.learned(stage.quantized, learns, state, opened.class_names)
+    shift = state.training.center @ state.training.params["head"]
+    np.testing.assert_allclose(arrays["head_bias"], 1 - shift, rtol=1e-5, atol=1e-6)
 
 
 def test_c(folder, opened, images, tmp_path, capsys):

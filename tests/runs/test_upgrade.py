@@ -64,5 +64,9 @@ def test_settings_that_are_new_are_named_only_at_their_defaults():
     saved = settings_file.to_dict(settings)
     del saved["protocol"]["admission"], saved["protocol"]["head_rate"]
     assert upgrade.newer_settings(saved, settings) == ("protocol.admission", "protocol.head_rate")
+    del saved["protocol"]["center_momentum"]  # its default is not what there was before
+    assert "protocol.center_momentum" not in upgrade.newer_settings(saved, settings)
+    as_then = settings_file.from_dict({"protocol": {"center_momentum": 0.0}})
+    assert "protocol.center_momentum" in upgrade.newer_settings(saved, as_then)
     changed = settings_file.from_dict({"protocol": {"admission": "reservoir"}})
     assert upgrade.newer_settings(saved, changed) == ("protocol.head_rate",)

@@ -6,14 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.small_learner import (
-    BASE,
-    event_of,
-    fresh,
-    learn,
-    learns,
-    same,
-)
+from support.small_learner import BASE, event_of, fresh, learn, learns, same
 
 from qlrjax import presets
 from qlrjax.training import learner

@@ -34,10 +34,11 @@ def learned(
         "replay.bits": np.asarray(memory.bits),
         "replay.shape": np.asarray(memory.shape),
     }
-    if "bias" in params:
-        arrays["head_bias"] = np.asarray(params["bias"])
-    if "center" in params:  # (x - center) w = x w - center w
-        arrays["head_bias"] = -np.asarray(params["center"]) @ arrays["head"]
+    bias = params.get("bias")
+    if "center" in params:  # (x - center) w + bias = x w + (bias - center w)
+        bias = (0.0 if bias is None else bias) - params["center"] @ params["head"]
+    if bias is not None:
+        arrays["head_bias"] = np.asarray(bias)
     if "power" in params:
         arrays["head_power"] = np.asarray(params["power"])
     statistics = state.training.statistics

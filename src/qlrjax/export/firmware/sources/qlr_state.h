@@ -65,7 +65,7 @@ typedef struct {
     float layers[QLR_PARAMS + 1];            /* weight, gamma, beta, layer by layer */
     float mean[QLR_CHANNELS + 1];            /* running statistics */
     float deviation[QLR_CHANNELS + 1];
-    float center[QLR_CENTERS + 1];           /* running mean of features: the head sees them less it */
+    float center[QLR_CENTERS + 1];           /* running mean, taken off the features */
     float momentum[QLR_PARAMS + 1];
     float head[QLR_HEAD];                    /* what predicts: consolidated under CWR* */
     float head_momentum[QLR_HEAD];
